@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from promptseg.errors import InputError
+from promptseg.errors import InputError, OutputError
 from promptseg.prompts import Box
 from promptseg.segment.session import Session
 from promptseg.segment.session_journal import Journal
@@ -116,6 +117,41 @@ def test_a_cut_or_lost_file_is_mended_by_the_next_step(session: Session, tmp_pat
     same(resumed(journal.path, found), found)
     journal.path.unlink()
     journal.write(session)
+    same(resumed(journal.path, session), session)
+
+
+def test_what_another_program_wrote_is_kept(session: Session, tmp_path: Path) -> None:
+    path = tmp_path / "session.jsonl"
+    mine, other = Journal(path), Journal(path)
+    session.add_box(BOX_A, slice=10, object="a")
+    assert mine.write(session) is None
+    others = Session(session.segmenter, session.image, session.options)
+    others.new_object("b")
+    aside = other.write(others)
+    assert aside is not None
+    same(resumed(aside, session), session)
+    same(resumed(path, session), others)
+    others.new_object("c")
+    assert other.write(others) is None
+    session.new_object("d")
+    aside = mine.write(session)
+    assert aside is not None
+    same(resumed(aside, session), others)
+    same(resumed(path, session), session)
+
+
+def test_half_a_line_of_its_own_is_mended(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, write = Journal(tmp_path / "session.jsonl"), os.write
+    session.add_box(BOX_A, slice=10)
+    journal.write(session)
+    session.add_point((12, 20), slice=10)
+    monkeypatch.setattr(os, "write", lambda number, line: write(number, line[:20]))
+    with pytest.raises(OutputError):
+        journal.write(session)
+    monkeypatch.undo()
+    assert journal.write(session) is None
     same(resumed(journal.path, session), session)
 
 

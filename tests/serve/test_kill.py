@@ -22,7 +22,7 @@ from promptseg.segment.session import Session
 from promptseg.segment.session_journal import Journal
 from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
-from promptseg.serve.refusals import EndedError
+from promptseg.serve.refusals import EndedError, TakenError
 from serve.conftest import BOX_A, BOX_B, Client
 from serve.fake_server import OPTIONS, bright
 from serve.test_own import patched, settled
@@ -95,6 +95,54 @@ def test_a_damaged_session_is_kept_and_said(root: Path) -> None:
     assert "the earlier session is not used" in again.warning
     assert [p.read_bytes() for p in file.parent.glob("session-*.jsonl")] == [b"broken"]
     desk.stop()
+
+
+def test_two_servers_on_one_folder_do_not_write_over_each_other(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (
+        Desk({"bright": bright()}, Folder(root), options=OPTIONS, encode=False) for _ in range(2)
+    )
+    first = one.open_path("scan.nii.gz")
+    first.change(lambda: first.session.new_object("liver"))
+    with pytest.raises(TakenError, match="another server"):
+        two.open_path("scan.nii.gz")
+    second = two.open_path("scan.nii.gz", take_over=True)
+    assert second.session.objects == ["liver"]
+    second.change(lambda: second.session.new_object("kidney"))
+    with pytest.raises(EndedError, match="another server"):
+        first.change(lambda: first.session.new_object("late"))
+    one.stop()
+    with pytest.raises(TakenError):
+        one.open_path("scan.nii.gz")
+    two.stop()
+    third = one.open_path("scan.nii.gz")
+    assert third.session.objects == ["liver", "kidney"]
+    one.stop()
+    place = Folder(root).session_file("scan.nii.gz").parent
+    assert sorted(p.name for p in place.iterdir()) == ["image.json", "session.jsonl"]
+
+
+def test_where_no_locks_can_be_had_the_work_of_both_is_kept(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promptseg.formats.exclusive._locked", lambda _: True)
+    one, two = (
+        Desk({"bright": bright()}, Folder(root), options=OPTIONS, encode=False) for _ in range(2)
+    )
+    first, second = one.open_path("scan.nii.gz"), two.open_path("scan.nii.gz", take_over=True)
+    first.right = second.right = None
+    first.change(lambda: first.session.new_object("liver"))
+    change = second.change(lambda: second.session.new_object("kidney"))[1]
+    assert "another program has changed this session" in change["warning"]
+    place = Folder(root).session_file("scan.nii.gz").parent
+    (aside,) = place.glob("session-*.jsonl")
+    assert aside.name in change["warning"]
+    assert "liver" in aside.read_text()
+    one.stop()
+    two.stop()
+    assert two.open_path("scan.nii.gz").session.objects == ["kidney"]
+    two.stop()
 
 
 def test_a_step_that_cannot_be_saved_is_said_and_saved_later(root: Path) -> None:

@@ -18,6 +18,8 @@ from promptseg.serve import slide_tiles
 from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
 from promptseg.serve.limits import Limits
+from promptseg.serve.refusals import EndedError, TakenError
+from promptseg.serve.slide_desk import SlideDesk
 from promptseg.serve.slide_work import SlideWork
 from promptseg.serve.web.guard import COOKIE
 from serve.conftest import TOKEN, Answered, Client, Running, running
@@ -72,6 +74,28 @@ def test_a_session_that_cannot_be_read_now_is_there_later(
     monkeypatch.undo()
     state = server.client.get(opened(server.client)).json
     assert [o["name"] for o in state["objects"]] == ["gland"]
+
+
+def test_two_servers_on_one_folder_do_not_write_over_each_other(root: Path, slide: Path) -> None:
+    one, two = (
+        SlideDesk(Desk({"bright": bright()}, Folder(root), options=OPTIONS, encode=False))
+        for _ in range(2)
+    )
+    first = one.open("shapes.tif")
+    first.change(lambda: first.session.new_object("gland"))
+    with pytest.raises(TakenError, match="another server"):
+        two.open("shapes.tif")
+    second = two.open("shapes.tif", take_over=True)
+    second.change(lambda: second.session.new_object("vessel"))
+    with pytest.raises(EndedError, match="another server"):
+        first.change(lambda: first.session.new_object("late"))
+    first.right = None  # as where no locks can be had
+    first.change(lambda: first.session.new_object("late"))
+    assert "another program has changed this session" in first.warning
+    kept = [path.read_text() for path in root.glob(".promptseg/*/session-*.jsonl")]
+    assert sorted("vessel" in text for text in kept) == [False, True]
+    for slides in (one, two):
+        slides.desk.stop()
 
 
 def test_tiles_show_the_slide(server: Running, slide: Path) -> None:

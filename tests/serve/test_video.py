@@ -36,6 +36,7 @@ from promptseg.serve.changes import unpacked
 from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
 from promptseg.serve.limits import Limits
+from promptseg.serve.refusals import EndedError, TakenError
 from promptseg.serve.video import work as video_work
 from promptseg.serve.video.videos import Videos
 from serve.conftest import TOKEN, Client, Running, running
@@ -730,6 +731,34 @@ def test_a_session_that_cannot_be_read_now_is_there_later(
     assert (refused.status, "try again" in refused.json["detail"]) == (400, True)
     monkeypatch.undo()
     assert [o["name"] for o in client.get(opened(client)).json["objects"]] == ["bar"]
+
+
+def test_two_servers_on_one_folder_do_not_write_over_each_other(root: Path) -> None:
+    one, two = (Videos(desk_on(root)) for _ in range(2))
+    first = one.open("clip.mkv")
+    first.new_object("bar")
+    with pytest.raises(TakenError, match="another server"):
+        two.open("clip.mkv")
+    second = two.open("clip.mkv", take_over=True)
+    assert second.step.names == ["bar"]
+    with pytest.raises(EndedError, match="another server"):
+        first.new_object("late")
+    one.close(first.id)
+    two.close(second.id)
+    third = one.open("clip.mkv")
+    assert (third.step.names, third.warning) == (["bar"], "")
+    fourth = two.open("clip.mkv", take_over=True)
+    third.right = None  # as where no locks can be had
+    third.new_object("mine")
+    fourth.new_object("yours")
+    assert "another program has changed this session" in fourth.warning
+    one.close(third.id)
+    two.close(fourth.id)
+    assert one.open("clip.mkv").step.names == ["bar", "yours"]
+    (aside,) = root.glob(".promptseg/*/aside-*/journal.jsonl")
+    assert "mine" in aside.read_text()
+    for videos in (one, two):
+        videos.desk.stop()
 
 
 def test_a_beginning_afresh_that_is_refused_leaves_the_earlier_session(

@@ -11,6 +11,7 @@ An image counts as done if the page says so, or if there is an answer in `answer
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -37,6 +38,8 @@ from promptseg.serve.folder import Folder
 from promptseg.timing import read_log
 
 __all__ = ["Answer", "Picked", "TaskFolder"]
+
+log = logging.getLogger("promptseg")
 
 ANSWERS, PROPOSALS, _WRITTEN = "answers", "proposals", "README.txt"
 State = Literal["done", "half done", "to do", "flagged"]
@@ -192,8 +195,9 @@ class TaskFolder:
                 answer.objects = _named(file, self.read(name), classes)
                 answer.state, answer.source = "done", "file"
             elif known.state == "done":
-                answer.objects = self._in_session(folder.session_file(shown), name, segmenter)
-                answer.state = "done"
+                objects = self._in_session(folder.session_file(shown), name, segmenter)
+                answer.state = "half done" if objects is None else "done"
+                answer.objects = objects or []
             elif known.state == "begun":
                 answer.state = "half done"
             found.append(answer)
@@ -237,13 +241,24 @@ class TaskFolder:
 
     def _in_session(
         self, file: Path, name: str, segmenter: Segmenter
-    ) -> list[tuple[str, NDArray[np.bool_]]]:
-        """The objects that the page has of an image."""
+    ) -> list[tuple[str, NDArray[np.bool_]]] | None:
+        """The objects that the page has of an image; None while they lack slices that are to follow.
+
+        They follow by the model of the page, whose answers the expert sees: not by another one here.
+        """
         if not file.exists():  # done without anything to be seen
             return []
         image = self.read(name)
         session = Session(segmenter, image, self.options)
         Journal(file).resume(session)
+        if lacking := session.unspread:
+            log.warning(
+                "%s is marked as done, but %s is answered on the prompted slices alone: open it again, "
+                "so that the others can follow",
+                name,
+                ", ".join(lacking),
+            )
+            return None
         return [
             (called, segment.mask(image.geometry.shape))
             for called, segment in session.step.objects.items()

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.formats.archive import damaged
+from promptseg.formats.exclusive import put_aside
 from promptseg.formats.files import atomic_path
 from promptseg.formats.lines import append_line, read_lines
 from promptseg.image import Segment
@@ -40,7 +41,7 @@ class Journal:
     """File in which one session is kept while it is worked on.
 
     Args:
-        path: the file; what is in it is taken up by `resume`, or replaced by the first `write`.
+        path: the file; what is in it is taken up by `resume`, or put aside by the first `write`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,25 +52,33 @@ class Journal:
         self._next = 0
         self._bytes = self._anew = 0
 
-    def write(self, session: Session) -> None:
+    def write(self, session: Session) -> Path | None:
         """Add what has changed since the last time; on the disk when this returns.
+
+        Returns:
+            What somebody else has written there, under its new name; None where nobody has.
 
         Raises:
             OutputError: it cannot be written; all of it is tried again next time.
         """
         if not self._is_there() or self._bytes > 2 * self._anew + _LEAST_ANEW:
+            others = self._size() not in (0, self._bytes)
+            aside = put_aside(self.path) if others else None
             self._write_anew(session)
-            return
+            return aside
         numbers = dict(self._numbers)
         line, next_number = self._change(session, self._steps, numbers, self._next)
         if not line["steps"] and (line["length"], line["position"]) == (
             len(self._steps),
             self._position,
         ):
-            return
-        append_line(self.path, line)
-        self._bytes = self._size()
+            return None
+        try:
+            append_line(self.path, line)
+        finally:
+            self._bytes = self._size()
         self._remember(session, numbers, next_number)
+        return None
 
     def resume(self, session: Session) -> None:
         """Let a fresh session of the same image stand where this one stood.

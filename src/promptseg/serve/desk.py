@@ -10,6 +10,7 @@ from typing import Any
 
 from promptseg.errors import ModelError, PromptsegError
 from promptseg.formats import ReadOptions, read
+from promptseg.formats.exclusive import put_aside
 from promptseg.formats.memory import available_bytes
 from promptseg.image import Image
 from promptseg.segment.options import SegmentOptions
@@ -17,12 +18,18 @@ from promptseg.segment.segmenter import Segmenter
 from promptseg.segment.session import Session
 from promptseg.segment.session_journal import Journal
 from promptseg.serve.background import Encoder
-from promptseg.serve.folder import Folder, put_aside
+from promptseg.serve.folder import Folder
 from promptseg.serve.images import TurnImage
 from promptseg.serve.lease import Clock, Lease
 from promptseg.serve.limits import Limits
 from promptseg.serve.open_sessions import Coloured, Held, OpenSessions
-from promptseg.serve.refusals import AbsentError, FullError, TooLargeError, require_unusable
+from promptseg.serve.refusals import (
+    AbsentError,
+    FullError,
+    TooLargeError,
+    require_unusable,
+    right_to,
+)
 from promptseg.serve.times import Times
 from promptseg.serve.turns import Turns
 from promptseg.serve.users import caller, require_reviewer
@@ -158,15 +165,21 @@ class Desk(OpenSessions[Work]):
         self._free(name, take_over)
 
         def begun() -> Work:
-            image = read(path, choices, modality=options.modality)
             looked_at = of is not None
             anew = afresh and not looked_at
-            work = self._begun(
-                image, segmenter, options, file, name, looked_at=looked_at, anew=anew
-            )
-            work.read_only = looked_at
-            if anew:  # not before it is sure that there is another one in its place
-                put_aside(file)
+            right = None if looked_at else right_to(file, self.KIND, take_over)
+            try:
+                image = read(path, choices, modality=options.modality)
+                work = self._begun(
+                    image, segmenter, options, file, name, looked_at=looked_at, anew=anew
+                )
+                work.read_only, work.right = looked_at, right
+                if anew:  # not before it is sure that there is another one in its place
+                    put_aside(file)
+            except BaseException:
+                if right is not None:
+                    right.release()
+                raise
             return work
 
         return self._enter(begun)
@@ -254,13 +267,21 @@ class Desk(OpenSessions[Work]):
             with self._lock:
                 self._opening -= 1
                 if work is not None:
-                    if work.path is not None:
-                        self._free(work.path, take_over=False)
-                    self._works[work.id] = work
+                    self._admit(work)
         work.propagate()
         if self._encoder:
             self._encoder.wake()
         return work
+
+    def _admit(self, work: Work) -> None:
+        """Keep a session, unless another window has opened the image meanwhile; with the lock held."""
+        try:
+            if work.path is not None:
+                self._free(work.path, take_over=False)
+        except PromptsegError:
+            work.close("the image was opened by another window")
+            raise
+        self._works[work.id] = work
 
     def _begun(
         self,

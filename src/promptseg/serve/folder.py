@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -19,7 +18,7 @@ from promptseg.formats.files import atomic_path, files_below, provenance_path
 from promptseg.formats.whole_slide import is_dicom_slide, is_tiff_slide
 from promptseg.serve.refusals import AbsentError
 
-__all__ = ["STATES", "Folder", "Remembered", "State", "put_aside"]
+__all__ = ["STATES", "Folder", "Remembered", "State"]
 
 State = Literal["to do", "begun", "done", "flagged"]
 STATES: tuple[State, ...] = get_args(State)
@@ -226,29 +225,6 @@ class Folder:
 
     def _holds(self, path: Path) -> bool:
         return path == self.root or self.root in path.parents
-
-
-def put_aside(session: Path) -> None:
-    """Keep an earlier session under another name beside it; nothing where there is none.
-
-    Args:
-        session: its file, or the folder of one on a video.
-
-    Raises:
-        OutputError: it cannot be renamed.
-    """
-    now, folder = time.time_ns(), session.is_dir()
-    name = f"aside-{session.name}-{now}" if folder else f"session-{now}{session.suffix}"
-    try:
-        session.rename(session.with_name(name))
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise OutputError(
-            "an earlier session that can be kept under another name",
-            f"{session.name} ({error.strerror})",
-            "close what has it open, or let the server write there",
-        ) from None
 
 
 def _changed(path: Path) -> float:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from promptseg.errors import PromptsegError, UnusableError
+from promptseg.formats.exclusive import Exclusive
 
 __all__ = [
     "AbsentError",
@@ -12,8 +15,11 @@ __all__ = [
     "RefusedError",
     "TakenError",
     "TooLargeError",
+    "changed_by_others",
     "fault_or_message",
+    "require_right",
     "require_unusable",
+    "right_to",
     "without_root",
 ]
 
@@ -65,6 +71,48 @@ class FullError(RefusedError):
 
     status = 503
     retry_after = 5
+
+
+def right_to(file: Path, kind: str, take_over: bool) -> Exclusive:
+    """Take the right to go on with a session, for as long as it is open.
+
+    Args:
+        file: that keeps it, or the folder.
+        kind: what it is on, with an article.
+        take_over: whether to take it from another server of the folder.
+
+    Raises:
+        TakenError: another server has it.
+    """
+    right = Exclusive.take(file, by_force=take_over)
+    if right is None:
+        raise TakenError(
+            f"{kind} that nobody has open",
+            "one that is open on another server of the same folder",
+            "close it there" if take_over else "close it there, or take it over",
+        )
+    return right
+
+
+def require_right(right: Exclusive | None) -> None:
+    """Refuse to go on with a session that another server has taken over.
+
+    Raises:
+        EndedError: it has.
+    """
+    if right is not None and right.lost:
+        raise EndedError(
+            "a session that is open", "one that another server has taken over", "open it again"
+        )
+
+
+def changed_by_others(aside: Path | None) -> str:
+    """Return what is to be said of a session that somebody else has written to; empty if nobody has."""
+    if aside is None:
+        return ""
+    return (
+        f"another program has changed this session on disk: what it wrote is kept as {aside.name}"
+    )
 
 
 def require_unusable(error: PromptsegError) -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 from threading import Lock
 
 from promptseg.errors import PromptsegError
+from promptseg.formats.exclusive import Exclusive, put_aside
 from promptseg.formats.whole_slide import identity, open_slide
 from promptseg.segment.options import SegmentOptions
 from promptseg.serve.desk import Desk, part_of, require_work_of
-from promptseg.serve.folder import Folder, put_aside
+from promptseg.serve.folder import Folder
 from promptseg.serve.open_sessions import OpenSessions
-from promptseg.serve.refusals import AbsentError, require_unusable
+from promptseg.serve.refusals import AbsentError, require_unusable, right_to
 from promptseg.serve.slide_work import SlideWork
 from promptseg.serve.users import caller
 from promptseg.slides.journal import SlideJournal
@@ -76,19 +77,24 @@ class SlideDesk(OpenSessions[SlideWork]):
             self._free(name, take_over)
             self.desk.require_room()
             slide, reading = open_slide(path, series), Lock()
+            right: Exclusive | None = None
             try:
+                if of is None:
+                    right = right_to(file, self.KIND, take_over)
                 options = SegmentOptions(modality=self.desk.options.modality)
                 session = SlideSession(segmenter, slide, options)
                 journal = SlideJournal(file, identity(path))
                 turns = self.desk.turns_of(segmenter)
                 work = SlideWork(session, self.desk.lease(), turns, journal, name, reading)
-                work.read_only = of is not None
+                work.read_only, work.right = of is not None, right
                 if afresh and of is None:
                     put_aside(file)
                 elif file.is_file():
                     self._resume(work, file)
             except BaseException:
                 slide.close()
+                if right is not None:
+                    right.release()
                 raise
             known = folder.remembered(name)
             work.colours = {n: (r, g, b) for n, r, g, b in known.colours}

@@ -11,8 +11,14 @@ from typing import Any, TypeVar
 
 from promptseg.errors import PromptsegError
 from promptseg.formats.colours import COLOURS
+from promptseg.formats.exclusive import Exclusive
 from promptseg.serve.lease import Lease
-from promptseg.serve.refusals import AbsentError, EndedError
+from promptseg.serve.refusals import (
+    AbsentError,
+    EndedError,
+    changed_by_others,
+    require_right,
+)
 from promptseg.serve.slide_tiles import TILE, Tiles
 from promptseg.serve.turns import Job, Turns, Urgency
 from promptseg.serve.users import caller, require_own
@@ -48,6 +54,7 @@ class SlideWork:
         colours: (red, green, blue) of objects by name, where the user chose one.
         warning: what is wrong, such as a step that could not be saved.
         on_change: called after every change.
+        right: to go on with its file; None where it is looked at.
     """
 
     def __init__(
@@ -66,6 +73,7 @@ class SlideWork:
         self.colours: dict[str, tuple[int, int, int]] = {}
         self.warning = ""
         self.on_change: Callable[[], None] = lambda: None
+        self.right: Exclusive | None = None
         self._reading, self._lock = reading, RLock()
         self._versions: dict[tuple[int, ...], tuple[tuple[Layer, ...], int]] = {}
         self._outlines: OrderedDict[int, list[Polygon]] = OrderedDict()
@@ -98,10 +106,11 @@ class SlideWork:
             if self._closed:
                 raise EndedError("a session that is open", "one that has ended", "open it again")
             require_own(self.read_only)
+            require_right(self.right)
             do()
             self.warning = ""
             try:
-                self.journal.write(self.session)
+                self.warning = changed_by_others(self.journal.write(self.session))
             except PromptsegError as error:  # the step is there, and is tried again with the next
                 self.warning = f"this step is not on disk: {error}"
             self.on_change()
@@ -117,6 +126,8 @@ class SlideWork:
         self.turns.forget(self.id)
         with self._lock, self._reading:
             self.session.slide.close()
+            if self.right is not None:
+                self.right.release()
 
     def outline(self, version: int) -> list[Polygon]:
         """Return the polygons of an object in one of its versions, which `facts` numbers.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from promptseg.errors import PromptsegError
+from promptseg.formats.exclusive import Exclusive
 from promptseg.geometry import Axis
 from promptseg.image import Segment
 from promptseg.prompts import Mask, Prompt, Text
@@ -20,7 +21,13 @@ from promptseg.segment.session import Session
 from promptseg.segment.session_journal import Journal
 from promptseg.serve.changes import Masks, differences
 from promptseg.serve.lease import Lease
-from promptseg.serve.refusals import EndedError, TooLargeError, fault_or_message
+from promptseg.serve.refusals import (
+    EndedError,
+    TooLargeError,
+    changed_by_others,
+    fault_or_message,
+    require_right,
+)
 from promptseg.serve.times import Times
 from promptseg.serve.turns import CancelledError, Job, Turns, Urgency
 from promptseg.serve.users import caller, require_own
@@ -73,6 +80,7 @@ class Work:
         warning: what is wrong, such as a step that could not be saved.
         on_change: called after every change.
         image_facts: what is told of the image, once it has been found.
+        right: to go on with its file; None where it has none.
     """
 
     def __init__(
@@ -99,6 +107,7 @@ class Work:
         self._fault: Exception | None = None
         self._notes: list[str] = []  # on words, told with the next revision
         self.image_facts: dict[str, Any] | None = None
+        self.right: Exclusive | None = None
         self._actions: list[str] = []
         self._snapshots: OrderedDict[int, Snapshot] = OrderedDict()
         self._remember(1)
@@ -288,6 +297,8 @@ class Work:
         """
         with self._keeping:
             self._closed = True
+            if self.right is not None:
+                self.right.release()
         try:
             self.times.close(abandoned=abandoned)
         except PromptsegError:
@@ -313,9 +324,11 @@ class Work:
         self.warning = "; ".join(filter(None, (self.times.take_fault(), *notes)))
         with self._keeping:
             self._require_open()
+            require_right(self.right)
             if self.journal is not None:
                 try:
-                    self.journal.write(self.session)
+                    others = changed_by_others(self.journal.write(self.session))
+                    self.warning = "; ".join(filter(None, (self.warning, others)))
                 except PromptsegError as error:  # the step is there, and is tried with the next
                     self.warning = f"this step is not on disk: {error}"
         self._remember(self.revision + 1)

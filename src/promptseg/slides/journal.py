@@ -14,6 +14,7 @@ from typing import Any
 
 from promptseg.errors import PromptError, UnusableError
 from promptseg.formats.archive import damaged
+from promptseg.formats.exclusive import put_aside
 from promptseg.formats.files import atomic_path
 from promptseg.formats.lines import append_line, read_lines
 from promptseg.slides.layer import Layer
@@ -31,7 +32,7 @@ class SlideJournal:
     """The file that keeps the session on one slide.
 
     Args:
-        path: the file; what is in it is taken up by `resume`, or replaced by the first `write`.
+        path: the file; what is in it is taken up by `resume`, or put aside by the first `write`.
         slide: what tells the slide from others.
     """
 
@@ -43,30 +44,37 @@ class SlideJournal:
         self._next = 0
         self._bytes = self._anew = 0
 
-    def write(self, session: SlideSession) -> None:
+    def write(self, session: SlideSession) -> Path | None:
         """Add what has changed since the last time; on the disk when this returns.
+
+        Returns:
+            What somebody else has written there, under its new name; None where nobody has.
 
         Raises:
             OutputError: it cannot be written; all of it is tried again next time.
         """
         if not self._is_there() or self._bytes > 2 * self._anew + _LEAST_ANEW:
+            aside = put_aside(self.path) if self._size() not in (0, self._bytes) else None
             numbers: dict[int, tuple[Layer, int]] = {}
             line, following = self._change(session, [], numbers, 0)
             head = {"promptseg_slide_session": _VERSION, "slide": self.slide}
             with atomic_path(self.path) as temporary:
                 text = "".join(f"{json.dumps(part)}\n" for part in (head, line))
                 temporary.write_text(text, encoding="utf-8")
-            self._bytes = self._anew = self.path.stat().st_size
+            self._bytes = self._anew = self._size()
             self._remember(session, numbers, following)
-            return
+            return aside
         numbers = dict(self._numbers)
         line, following = self._change(session, self._steps, numbers, self._next)
         stands = (line["length"], line["position"])
         if not line["steps"] and stands == (len(self._steps), self._position):
-            return
-        append_line(self.path, line)
-        self._bytes = self.path.stat().st_size
+            return None
+        try:
+            append_line(self.path, line)
+        finally:
+            self._bytes = self._size()
         self._remember(session, numbers, following)
+        return None
 
     def resume(self, session: SlideSession) -> None:
         """Let a fresh session of the same slide stand where this one stood.
@@ -97,7 +105,7 @@ class SlideJournal:
         session.history, session.position = history, position
         numbers = {id(layer): (layer, number) for number, layer in layers.items()}
         self._remember(session, numbers, max(layers, default=-1) + 1)
-        self._bytes = self._anew = self.path.stat().st_size
+        self._bytes = self._anew = self._size()
 
     def _require_slide(self, head: dict[str, Any]) -> None:
         if head.get("promptseg_slide_session") != _VERSION:
@@ -109,10 +117,14 @@ class SlideJournal:
 
     def _is_there(self) -> bool:
         """Whether what this journal wrote or read is on disk, and nothing else."""
+        return bool(self._steps) and self._size() == self._bytes > 0
+
+    def _size(self) -> int:
+        """Bytes on disk; 0 where the file is gone, so that it is written anew."""
         try:
-            return bool(self._steps) and self.path.stat().st_size == self._bytes
+            return self.path.stat().st_size
         except OSError:
-            return False
+            return 0
 
     def _change(
         self,

@@ -21,8 +21,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import InputError, PromptError
+from promptseg.errors import InputError, OutputError, PromptError
 from promptseg.formats.archive import damaged
+from promptseg.formats.exclusive import put_aside
 from promptseg.formats.files import atomic_path
 from promptseg.formats.lines import append_line, read_lines
 from promptseg.prompts import Box, Mask, PlacedPrompt, Points
@@ -57,6 +58,7 @@ class VideoJournal:
         self._position = -1
         self._numbers: dict[int, tuple[Found, int]] = {}  # masks on disk, by identity
         self._next = 0
+        self._bytes, self._headed = 0, False
 
     @staticmethod
     def head(folder: Path) -> dict[str, Any] | None:
@@ -72,18 +74,27 @@ class VideoJournal:
             return line
         return None
 
-    def begin(self, identity: str, frames: range, options: SegmentOptions) -> None:
+    def begin(self, identity: str, frames: range, options: SegmentOptions) -> Path | None:
         """Write the first line, if there is none.
+
+        Returns:
+            What somebody else has written there, under its new name; None where nobody has.
 
         Raises:
             OutputError: it cannot be written.
         """
-        if self.path.is_file():
-            return
+        aside = None
+        if self._size() not in (0, self._bytes):
+            aside = put_aside(self.folder)
+        if self._headed and self._size():
+            return None
+        self._remember([], -1, {}, 0)  # all of it is written anew
         kept = {name: getattr(options, name) for name in _KEPT}
         numbers = [frames.start, frames.stop, frames.step]
         head = {_WHAT: _VERSION, "identity": identity, "frames": numbers, "options": kept}
-        append_line(self.path, head)
+        self._append(head)
+        self._headed = True
+        return aside
 
     def write(self, history: list[Step], position: int) -> None:
         """Add what has changed since the last time; on the disk when this returns.
@@ -119,16 +130,18 @@ class VideoJournal:
             }
         if not entries and (len(history), position) == (len(self._steps), self._position):
             return
-        append_line(self.path, {"position": position, "length": len(history), "steps": entries})
+        self._append({"position": position, "length": len(history), "steps": entries})
         self._remember(history, position, numbers, following)
 
     def note_tracking(self, direction: str) -> None:
         """Write down that tracking begins, so that after a kill it can be gone on with.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: it cannot be written, or somebody else has written there.
         """
-        append_line(self.path, {"tracking": direction})
+        if self._size() != self._bytes:
+            raise OutputError("the session as it was left", f"{self.path.name} changed by others")
+        self._append({"tracking": direction})
 
     def resume(self) -> tuple[list[Step], int, str | None]:
         """Read the steps, the one it stands at, and the direction of tracking that was cut off.
@@ -168,6 +181,7 @@ class VideoJournal:
         numbers = {id(found): (found, number) for number, found in files.items()}
         known = [int(path.stem.rpartition("-")[2]) for path in self.folder.glob("masks-*.npz")]
         self._remember(history, position, numbers, max(known, default=-1) + 1)
+        self._bytes, self._headed = self._size(), True
         return history, position, tracking
 
     def options(self) -> SegmentOptions:
@@ -180,6 +194,19 @@ class VideoJournal:
         given = {name: head["options"].get(name) for name in _KEPT}
         names = {f.name for f in fields(SegmentOptions)}
         return SegmentOptions(**{k: v for k, v in given.items() if k in names and v is not None})
+
+    def _append(self, line: dict[str, Any]) -> None:
+        try:
+            append_line(self.path, line)
+        finally:
+            self._bytes = self._size()
+
+    def _size(self) -> int:
+        """Bytes on disk; 0 where the file is gone, so that it is written anew."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
 
     def _remember(
         self,

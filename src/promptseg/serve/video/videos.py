@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.errors import PromptsegError, UnusableError
+from promptseg.formats.exclusive import put_aside
 from promptseg.formats.options import ReadOptions
 from promptseg.formats.video import Selection, open_video
 from promptseg.segment.options import SegmentOptions
 from promptseg.segment.segmenter import Segmenter
 from promptseg.serve.desk import Desk, part_of
-from promptseg.serve.folder import Folder, put_aside
+from promptseg.serve.folder import Folder
 from promptseg.serve.open_sessions import OpenSessions
-from promptseg.serve.refusals import AbsentError, require_unusable, without_root
+from promptseg.serve.refusals import AbsentError, require_unusable, right_to, without_root
 from promptseg.serve.users import caller
 from promptseg.serve.video.clip import Clip
 from promptseg.serve.video.journal import VideoJournal
@@ -117,7 +118,15 @@ class Videos(OpenSessions[VideoWork]):
         try:
             chosen = open_video(path, ReadOptions(frames=frames, series=series))
             try:
-                work = self._opened(name, chosen, series, segmenter, options, afresh)
+                work = self._opened(
+                    name,
+                    chosen,
+                    series,
+                    segmenter=segmenter,
+                    options=options,
+                    take_over=take_over,
+                    afresh=afresh,
+                )
             except BaseException:
                 chosen.video.close()
                 raise
@@ -133,17 +142,21 @@ class Videos(OpenSessions[VideoWork]):
         name: str,
         frames: Selection,
         series: str | None,
+        *,
         segmenter: Segmenter,
         options: SegmentOptions,
+        take_over: bool,
         afresh: bool,
     ) -> VideoWork:
         """A session that goes on where it stood."""
         turns = self.desk.turns_of(segmenter)
         folder = self.folder.video_folder(name, part_of(_part(frames.numbers, series)))
         notes: list[str] = []
-        then = self._begun_with(folder, options, notes, afresh)
-        clip = Clip.open(frames, series, segmenter, then, turns)
+        right = right_to(folder, self.KIND, take_over)
+        clip: Clip | None = None
         try:
+            then = self._begun_with(folder, options, notes, afresh)
+            clip = Clip.open(frames, series, segmenter, then, turns)
             self.desk.require_bytes(clip.nbytes)
             root = str(self.folder.root)
             work = VideoWork(
@@ -155,6 +168,7 @@ class Videos(OpenSessions[VideoWork]):
                 limit=self.desk.limits.session_bytes,
                 root=root,
             )
+            work.right = right
             self._resume(work, notes, afresh)
             work.warning = without_root(work.warning, root)
             work.on_change = lambda: self._begun(name)
@@ -163,7 +177,9 @@ class Videos(OpenSessions[VideoWork]):
             if afresh:  # not before it is sure that there is another one in its place
                 put_aside(folder)
         except BaseException:
-            clip.close()
+            if clip is not None:
+                clip.close()
+            right.release()
             raise
         return work
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from promptseg.errors import InputError, OutputError, PromptError, PromptsegError
+from promptseg.formats.exclusive import Exclusive
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.jobs.video.prompts import on_frames
 from promptseg.prompts import Mask, Prompt
@@ -22,7 +23,9 @@ from promptseg.serve.refusals import (
     BusyError,
     EndedError,
     TooLargeError,
+    changed_by_others,
     fault_or_message,
+    require_right,
     without_root,
 )
 from promptseg.serve.turns import CancelledError, Job, Turns, Urgency
@@ -67,6 +70,7 @@ class VideoWork:
         warning: what is wrong, such as a step that could not be saved.
         on_change: called after every change.
         focus: what is looked at; for whom it may concern.
+        right: to go on with its folder; None where nobody needs one.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class VideoWork:
         self.warning = ""
         self.on_change: Callable[[], None] = lambda: None
         self.focus: Any = None
+        self.right: Exclusive | None = None
         self._job: Job | None = None
         self._ended = threading.Event()
         self._ended.set()
@@ -128,14 +133,14 @@ class VideoWork:
         """Return the folder of the files for download."""
         return self.folder / _RESULTS
 
-    def begin(self) -> None:
-        """Be there for the first time.
+    def begin(self) -> Path | None:
+        """Be there for the first time; returns what somebody else has left there, under its new name.
 
         Raises:
             OutputError: the folder cannot be written.
         """
         numbers = self.clip.frames.numbers
-        self.journal.begin(self.clip.identity, numbers, self.clip.options)
+        return self.journal.begin(self.clip.identity, numbers, self.clip.options)
 
     def resume(self) -> None:
         """Stand where an earlier session stood; tracking that was cut off is a step of its own.
@@ -345,6 +350,8 @@ class VideoWork:
         except PromptsegError:
             log.warning("files for download could not be removed")
         self.clip.close()
+        if self.right is not None:
+            self.right.release()
 
     @contextmanager
     def _alone(self, while_tracking: bool = False) -> Iterator[None]:
@@ -359,6 +366,7 @@ class VideoWork:
     def _require_open(self) -> None:
         if self._closed:
             raise EndedError("a session that is open", "one that has ended", "open the video again")
+        require_right(self.right)
 
     def _require_room(self) -> None:
         if self.nbytes > self.limit:
@@ -392,7 +400,8 @@ class VideoWork:
         """What has changed is saved, and told."""
         self.warning = ""
         try:
-            self.begin()
+            require_right(self.right)
+            self.warning = changed_by_others(self.begin())
             self.journal.write(self.history, self.position)
         except PromptsegError as error:  # the step is there, and is tried again with the next
             self.warning = f"this step is not on disk: {self._told(error)}"

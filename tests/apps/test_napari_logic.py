@@ -133,6 +133,51 @@ def test_click_box_undo_paint_and_save(backend: Any, tmp_path: Path) -> None:
     work.close()
 
 
+def test_painting_waits_for_its_commit_whatever_is_answered(backend: Any) -> None:
+    """A click on another object and an undo leave it; committed, it is the session's."""
+    work = begun(backend)
+    layer = PlainLayer(np.zeros((0, 3)), dimensions=3)
+    labels = work.labels
+    done(work, work.box(layer, [[10, 15, 7], [10, 25, 17]], AXIAL))
+    labels.data[3, 2:5, 2:5] = 1
+    labels.data[10, 20, 12] = 0
+    expected = A.copy()
+    expected[3, 2:5, 2:5] = True
+    expected[10, 20, 12] = False
+    work.new_object()
+    done(work, work.clicks(layer, [[10, 20, 36]], True, AXIAL))
+    np.testing.assert_array_equal(labels.data == 1, expected)
+    np.testing.assert_array_equal(labels.data[10] == 2, B[10])
+    done(work, work.undo(0))
+    np.testing.assert_array_equal(labels.data, expected)
+
+    do = work.painted(AXIAL)
+    labels.data[5, 30:33, 2:5] = 1  # painted while the answer is under way
+    done(work, do)
+    np.testing.assert_array_equal(work.sessions[0].masks["object 1"], expected)
+    expected[5, 30:33, 2:5] = True
+    np.testing.assert_array_equal(labels.data, expected)
+    done(work, work.painted(AXIAL))
+    np.testing.assert_array_equal(work.sessions[0].masks["object 1"], expected)
+    with pytest.raises(Problem, match="something painted"):
+        work.painted(AXIAL)
+    work.close()
+
+
+def test_what_lies_below_an_erased_object_is_seen(backend: Any) -> None:
+    """Two objects on the same voxels: the upper one is erased there, and the lower one is seen."""
+    work = begun(backend)
+    layer = PlainLayer(np.zeros((0, 3)), dimensions=3)
+    for _ in range(2):
+        done(work, work.clicks(layer, [[10, 20, 12]], True, AXIAL, False))
+        work.new_object()
+    assert set(np.unique(work.labels.data)) == {0, 2}
+    work.labels.data[10, 20, 12] = 0
+    done(work, work.painted(AXIAL))
+    assert work.labels.data[10, 20, 12] == 1
+    work.close()
+
+
 def test_a_box_with_a_first_and_a_last_slice(backend: Any) -> None:
     work = begun(backend)
     layer = PlainLayer(np.zeros((0, 3)), dimensions=3)

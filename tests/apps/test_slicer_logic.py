@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from apps.plain_viewer import PlainSegments, PlainTime, PlainVolume
 from fakes import ball
 from promptseg.geometry import Geometry
+from promptseg.segment.session import Session
 from promptseg_client import Server
 from PromptSegLib import connection, launcher
 from PromptSegLib.controller import Controller
@@ -358,6 +359,70 @@ def test_edits_by_hand_are_the_answers_of_their_slices(panel: Panel) -> None:
     assert workspace is not None
     masks = [p for p in workspace.session.state["objects"][0]["prompts"] if p["kind"] == "mask"]
     assert {p["slice"] for p in masks} == {9, 11}
+
+
+def test_what_is_painted_while_slices_follow_stays(
+    panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other slices come after the painting, which goes to the server with the next edits."""
+    painted = Event()
+    spread = Session.spread
+
+    def later(session: Session) -> object:
+        assert painted.wait(30)
+        return spread(session)
+
+    monkeypatch.setattr(Session, "spread", later)
+    panel.controller.clicks([panel.at(12, 20, 10)], [], "z", None)
+    end = time.monotonic() + 30
+    while not (panel.segments.ids and panel.mask("object 1").any()) and time.monotonic() < end:
+        panel.controller.worker.poll()
+        time.sleep(0.005)
+    mask = panel.mask("object 1")
+    np.testing.assert_array_equal(np.unique(mask.nonzero()[0]), [10])
+    mask[15, 2:6, 2:6] = True
+    mask[10, 20, 12] = False
+    painted.set()
+    panel.drain()
+    expected = A.copy()
+    expected[15, 2:6, 2:6] = True
+    expected[10, 20, 12] = False
+    assert (panel.mask("object 1") ^ expected).sum() <= 2  # the poles of the ball
+    assert panel.mask("object 1")[15, 2:6, 2:6].all()
+    assert not panel.mask("object 1")[10, 20, 12]
+    panel.controller.send_edits()
+    panel.drain()
+    assert not panel.wrong
+    workspace = panel.controller.workspace
+    assert workspace is not None
+    there = workspace.session.masks["object 1"]
+    np.testing.assert_array_equal(there, panel.mask("object 1"))
+    assert there[15, 2:6, 2:6].all()
+
+
+def test_what_is_painted_while_an_object_is_undone_stays(
+    panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel.controller.box(panel.corners([7, 15, 10], [17, 25, 10]), "z", None)
+    panel.drain()
+    workspace = panel.controller.workspace
+    assert workspace is not None
+    undo = workspace.session.undo
+
+    def painting() -> object:
+        panel.mask("object 1")[15, 2:6, 2:6] = True
+        return undo()
+
+    monkeypatch.setattr(workspace.session, "undo", painting)
+    panel.controller.undo()
+    panel.drain()
+    assert not panel.wrong
+    expected = np.zeros(SHAPE, bool)
+    expected[15, 2:6, 2:6] = True
+    np.testing.assert_array_equal(panel.mask("object 1"), expected)
+    panel.controller.send_edits()
+    panel.drain()
+    np.testing.assert_array_equal(workspace.session.masks["object 1"], expected)
 
 
 def test_a_segment_from_elsewhere_is_corrected(panel: Panel) -> None:

@@ -39,7 +39,7 @@ class Work:
         self.sessions: dict[int, Open] = {}
         self.numbers: dict[str, int] = {}
         self.current = self._free_name()
-        self._shown: dict[int, NDArray[np.int32]] = {}
+        self._shown: dict[int, NDArray[np.int32]] = {}  # without what was painted since
         self._before: set[str] = set()
         self.stopped = False
         self.said = ""  # of words: what a person should know
@@ -143,6 +143,7 @@ class Work:
             session = self._session(moment, say)
             for name, body in bodies:
                 session.prompt(name, {**body, **({"axis": axis} if axis else {})}, False)
+            self._shown[moment] = now
 
         return do
 
@@ -292,18 +293,21 @@ class Work:
     def show(self) -> None:
         """Write what the sessions have into the labels layer; later objects lie over earlier ones.
 
+        What was painted or erased and is not committed yet stays, over all of them.
+
         Raises:
             Problem: the layer has another shape now.
         """
         for moment, session in self.sessions.items():
-            found = self._labels(moment)
-            ours = list(self.numbers.values())
-            found[np.isin(found, ours)] = 0
+            now = self._labels(moment)
+            before = self._shown.get(moment, np.zeros_like(now))
+            answered = np.zeros_like(now)
             for name, mask in session.masks.items():
                 if name not in self.numbers:
                     self.numbers[name] = max([0, *self.numbers.values()]) + 1
-                found[mask] = self.numbers[name]
-            self._shown[moment] = found.copy()
+                answered[mask] = self.numbers[name]
+            self._shown[moment] = answered
+            found = np.where(now == before, answered, now)
             if self.target.moving:
                 self.labels.data[moment] = found
             else:

@@ -369,7 +369,10 @@ class Workspace:
             self._shown[name] = _bits(mask)
 
     def _pull(self) -> Task:
-        """Show what the server's masks are now; also objects that no segment had."""
+        """Show what the server's masks are now; also objects that no segment had.
+
+        What was painted since they were shown last stays, and is sent with the next prompt.
+        """
         yield _nothing
         if self.session is None:
             return
@@ -377,8 +380,7 @@ class Workspace:
         states = {entry["name"]: entry for entry in self.session.state["objects"]}
         tags = {self.segments.tag(s, OBJECT): s for s in self.segments.ids}
         for name in [n for n in self._shown if n not in states and n in tags]:
-            self.segments.put(tags[name], np.zeros(grid.shape, bool), grid)  # undone
-            del self._shown[name]
+            self._put(tags[name], self._shown.pop(name), np.zeros(grid.shape, bool))  # undone
         for name, entry in states.items():
             segment = tags.get(name)
             if segment is None:
@@ -391,12 +393,20 @@ class Workspace:
             bits = _bits(mask)
             shown = self._shown.get(name)
             if shown is None or not np.array_equal(shown, bits):
-                self.segments.put(segment, mask, grid)
+                self._put(segment, shown, mask)
             self._shown[name] = bits
             if entry["label"] is not None:
                 self.segments.mark(segment, "doubtful" if entry.get("doubtful") else "begun")
         if warning := self.session.state.get("warning"):
             self.say(warning)
+
+    def _put(self, segment: str, shown: Optional[np.ndarray], mask: np.ndarray) -> None:
+        """A new mask in a segment that showed another; voxels that were painted since stay."""
+        grid = self._same_grid()
+        if shown is not None:
+            now = self.segments.mask(segment, grid)
+            mask = np.where(now != _mask(shown, grid.shape), now, mask)
+        self.segments.put(segment, mask, grid)
 
     def _follow(self, give_way: bool = True) -> Task:
         """Wait for the other slices, with progress; give way to the next task, if it may."""

@@ -37,8 +37,17 @@ export async function answerTo(method, path, body, headers = {}, signal = undefi
   throw new Refusal(told.detail || `The server answered ${answer.status}.`, answer.status, told.kind);
 }
 
+/** The body of an answer as "json", "blob" or "arrayBuffer"; one that breaks off on its way is a refusal, too. */
+export async function bodyOf(answer, kind) {
+  try {
+    return await answer[kind]();
+  } catch {
+    throw new Refusal("The server's answer broke off.", 0);
+  }
+}
+
 /** The JSON that a request is answered by. */
-export const json = async (...asked) => (await answerTo(...asked)).json();
+export const json = async (...asked) => bodyOf(await answerTo(...asked), "json");
 
 /** Fields as the query of an address; those without a value are left out. */
 export const query = (fields) => {
@@ -109,7 +118,7 @@ export class SessionApi extends Routes {
   async slices(axis, index, count) {
     const answer = await answerTo("GET", `${this.base}/slices${query({ axis, index, count })}`);
     const kind = ARRAYS[answer.headers.get("X-Dtype")];
-    return new kind(await answer.arrayBuffer());
+    return new kind(await bodyOf(answer, "arrayBuffer"));
   }
 
   /** Masks since a revision; 0 for everything. */
@@ -141,7 +150,7 @@ export class SessionApi extends Routes {
   /** The masks as a `Blob`, in the format of `ending`. */
   async download(ending, overlap) {
     const answer = await answerTo("GET", `${this.base}/download${query({ ending, overlap })}`);
-    return answer.blob();
+    return bodyOf(answer, "blob");
   }
 
   /** A socket on what happens. */

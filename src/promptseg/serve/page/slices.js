@@ -1,6 +1,7 @@
 /** Voxels of an image as slices along any axis: fetched when they are looked at, the rest meanwhile. */
 
 import { Plane, place, rowsAndColumns } from "./plane.js";
+import { Retry } from "./retry.js";
 
 const WHOLE_BYTES = 512 * 2 ** 20; // larger volumes are never held whole
 const CHUNK_BYTES = 4 * 2 ** 20;
@@ -12,7 +13,7 @@ const BYTES = { u1: 1, i1: 1, u2: 2, i2: 2, f4: 4 };
  *
  * `slice(axis, index)` gives them rows by rows (with 3 colours last, in colour), or null while they are
  * on their way; `onArrival()` is called whenever more are there, `onProgress(share)` as the whole
- * arrives, `onFault(refusal)` when they cannot be had.
+ * arrives, `onFault(refusal)` when they cannot be had. What failed and may pass is asked for again.
  */
 export class Slices {
   constructor(api, image, { onArrival, onProgress, onFault }) {
@@ -20,7 +21,8 @@ export class Slices {
     this.image = image;
     this.onArrival = onArrival;
     this.onProgress = onProgress;
-    this.onFault = onFault;
+    this.failed = new Set(); // keys of `single` to ask for again
+    this.retry = new Retry(() => this.again(), onFault);
     this.shape = image.kind === "volume" ? image.shape : [1, ...image.shape];
     this.channels = image.colour ? 3 : 1;
     this.plane = { z: new Plane(image, "z"), y: new Plane(image, "y"), x: new Plane(image, "x") };
@@ -28,9 +30,13 @@ export class Slices {
     this.whole = null; // voxels of slices along z
     this.arrived = new Uint8Array(this.shape[0]);
     this.missing = this.shape[0];
+    this.chunks = []; // [first slice, count], still to be fetched
     this.stopped = false;
     const bytes = this.shape.reduce((a, b) => a * b) * this.channels * BYTES[image.dtype];
-    if (image.kind === "volume" && bytes <= WHOLE_BYTES) this.fetchAll(bytes);
+    if (image.kind === "volume" && bytes <= WHOLE_BYTES) {
+      this.plan(bytes);
+      this.fetchAll();
+    }
   }
 
   slice(axis, index) {
@@ -83,30 +89,46 @@ export class Slices {
         if (this.single.get(old)) this.single.delete(old);
       }
     } catch (refusal) {
-      if (!this.stopped) this.onFault(refusal);
+      if (this.retry.failed(refusal)) this.failed.add(key);
       return;
     }
+    this.retry.succeeded();
     if (!this.stopped) this.onArrival();
   }
 
-  /** Everything in chunks from the middle outwards, one at a time so that single slices get through. */
-  async fetchAll(bytes) {
+  /** After a failure: go on with the whole, and let those slices be asked for that are still looked at. */
+  again() {
+    for (const key of this.failed) this.single.delete(key);
+    this.failed.clear();
+    if (!this.fetching) this.fetchAll();
+    this.onArrival();
+  }
+
+  /** Chunks of everything, from the middle outwards. */
+  plan(bytes) {
     const depth = this.shape[0];
     const size = Math.max(1, Math.min(64, Math.floor((CHUNK_BYTES * depth) / bytes)));
-    const chunks = [];
-    for (let first = 0; first < depth; first += size) chunks.push(first);
-    const distance = (first) => Math.abs(first + size / 2 - depth / 2);
-    chunks.sort((a, b) => distance(a) - distance(b));
-    for (const first of chunks) {
-      const count = Math.min(size, depth - first);
+    for (let first = 0; first < depth; first += size) this.chunks.push([first, Math.min(size, depth - first)]);
+    const distance = ([first]) => Math.abs(first + size / 2 - depth / 2);
+    this.chunks.sort((a, b) => distance(a) - distance(b));
+  }
+
+  /** One chunk at a time, so that single slices get through. */
+  async fetchAll() {
+    const depth = this.shape[0];
+    this.fetching = true;
+    while (this.chunks.length) {
+      const [first, count] = this.chunks[0];
       let found;
       try {
         found = await this.api.slices("z", first, count);
       } catch (refusal) {
-        if (!this.stopped) this.onFault(refusal);
-        return;
+        this.retry.failed(refusal);
+        break;
       }
       if (this.stopped) return;
+      this.retry.succeeded();
+      this.chunks.shift();
       const perSlice = found.length / count;
       if (!this.whole) this.whole = new found.constructor(perSlice * depth);
       this.whole.set(found, first * perSlice);
@@ -115,10 +137,12 @@ export class Slices {
       this.onProgress(1 - this.missing / depth);
       this.onArrival();
     }
-    this.single.clear();
+    this.fetching = false;
+    if (this.missing === 0) this.single.clear();
   }
 
   stop() {
     this.stopped = true;
+    this.retry.stop();
   }
 }

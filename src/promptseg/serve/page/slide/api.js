@@ -1,6 +1,6 @@
 /** The server's routes for slides (docs/slides.md), as functions. */
 
-import { Routes, answerTo, json, query } from "../api.js";
+import { Routes, answerTo, bodyOf, json, query } from "../api.js";
 
 /** Open a slide of the folder; gives the state of its session. */
 export const openSlide = (fields) => json("POST", "/api/slides", fields);
@@ -18,7 +18,7 @@ export class SlideApi extends Routes {
   /** A tile as a picture that can be drawn. */
   async tile(zoom, column, row, signal) {
     const answer = await answerTo("GET", `${this.base}/tile${query({ zoom, column, row })}`, undefined, {}, signal);
-    return createImageBitmap(await answer.blob());
+    return createImageBitmap(await bodyOf(answer, "blob"));
   }
 
   outline(version) {
@@ -31,6 +31,6 @@ export class SlideApi extends Routes {
 
   /** The objects as a `Blob` of GeoJSON. */
   async download() {
-    return (await answerTo("GET", `${this.base}/download`)).blob();
+    return bodyOf(await answerTo("GET", `${this.base}/download`), "blob");
   }
 }

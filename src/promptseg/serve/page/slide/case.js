@@ -6,6 +6,7 @@
 
 import { Refusal } from "../api.js";
 import { Opened } from "../opened.js";
+import { Retry } from "../retry.js";
 import { SlideApi } from "./api.js";
 
 const ALIVE_MS = 30_000;
@@ -17,6 +18,7 @@ export class SlideCase extends Opened {
     this.locked = new Set();
     this.allHidden = false;
     this.paths = new Map(); // outlines by number
+    this.retry = new Retry(() => this.outlines(), (refusal) => this.fault(refusal)); // of the outlines
     this.take(state);
     this.alive = setInterval(() => this.api.state().catch((refusal) => this.fault(refusal)), ALIVE_MS);
   }
@@ -49,23 +51,31 @@ export class SlideCase extends Opened {
     this.warned = state.warning;
   }
 
-  /** Fetch the outlines that are not here yet. */
+  /** Fetch the outlines that are not here yet; what fails and may pass is fetched again. */
   async outlines() {
     const wanted = this.state.objects.filter(({ outline, empty }) => !empty && !this.paths.has(outline));
-    await Promise.all(wanted.map(async ({ outline }) => {
-      const { polygons } = await this.api.outline(outline);
-      const path = new Path2D();
-      for (const ring of polygons.flat()) {
-        ring.forEach(([x, y], k) => (k ? path.lineTo(x, y) : path.moveTo(x, y)));
-        path.closePath();
-      }
-      this.paths.set(outline, path);
-    }));
+    try {
+      await Promise.all(wanted.map(({ outline }) => this.fetchOutline(outline)));
+      this.retry.succeeded();
+    } catch (refusal) {
+      this.retry.failed(refusal);
+    }
+    this.viewed();
     const current = new Set(this.state.objects.map(({ outline }) => outline));
     for (const key of this.paths.keys()) {
       if (this.paths.size <= 64) break;
       if (!current.has(key)) this.paths.delete(key);
     }
+  }
+
+  async fetchOutline(outline) {
+    const { polygons } = await this.api.outline(outline);
+    const path = new Path2D();
+    for (const ring of polygons.flat()) {
+      ring.forEach(([x, y], k) => (k ? path.lineTo(x, y) : path.moveTo(x, y)));
+      path.closePath();
+    }
+    this.paths.set(outline, path);
   }
 
   async apply(state) {
@@ -93,5 +103,6 @@ export class SlideCase extends Opened {
 
   stop() {
     clearInterval(this.alive);
+    this.retry.stop();
   }
 }

@@ -1,6 +1,6 @@
 /** The server's interface for videos (docs/server.md, "Videos"), as functions. */
 
-import { Refusal, Routes, answerTo, json, query } from "../api.js";
+import { Refusal, Routes, answerTo, bodyOf, json, query } from "../api.js";
 
 /** What is known of a video before it is opened, and the sessions there are on it. */
 export const videoFacts = (path) => json("GET", `/api/videos${query({ path })}`);
@@ -44,7 +44,12 @@ export class VideoApi extends Routes {
   /** A frame as an `ImageBitmap`, at most `width` pixels wide. */
   async frame(frame, width, signal) {
     const answer = await answerTo("GET", `${this.base}/frame${query({ frame, width })}`, undefined, {}, signal);
-    return createImageBitmap(await answer.blob());
+    const blob = await bodyOf(answer, "blob");
+    try {
+      return await createImageBitmap(blob);
+    } catch {
+      throw new Refusal(`Frame ${frame} is no picture that can be shown.`, 415);
+    }
   }
 
   /** Masks on `count` frames from one on, by frame. */

@@ -1,6 +1,7 @@
 /** Frames and masks of a video as far as they are at hand: few, and those that come next. */
 
 import { inflated, outlineOf } from "../masks.js";
+import { Retry } from "../retry.js";
 
 const KEPT_BYTES = 192 << 20; // of pictures as the screen has them
 const KEPT_MASKS = 512; // frames
@@ -14,7 +15,7 @@ export class Frames {
     this.api = api;
     this.clip = clip;
     this.onArrival = onArrival;
-    this.onFault = onFault;
+    this.retry = new Retry(() => this.want(this.looked), onFault);
     this.kept = new Map();
     this.asked = new Map();
     this.broken = new Map();
@@ -35,6 +36,7 @@ export class Frames {
 
   /** Have these frames fetched, the first one first; others that nobody waits for any more are given up. */
   want(frames) {
+    this.looked = frames;
     const wanted = new Set(frames);
     for (const [frame, stop] of this.asked) if (!wanted.has(frame)) stop.abort();
     this.wanted = frames.filter((frame) => !this.kept.has(frame) && !this.asked.has(frame) && !this.broken.has(frame));
@@ -56,12 +58,10 @@ export class Frames {
         this.kept.delete(oldest);
         old.close();
       }
+      this.retry.succeeded();
       this.onArrival(frame);
     } catch (refusal) {
-      if (!stop.signal.aborted) {
-        this.broken.set(frame, refusal.message);
-        this.onFault(refusal, frame);
-      }
+      if (!stop.signal.aborted && !this.retry.failed(refusal)) this.broken.set(frame, refusal.message);
     } finally {
       this.asked.delete(frame);
       this.go();
@@ -69,6 +69,7 @@ export class Frames {
   }
 
   stop() {
+    this.retry.stop();
     this.wanted = [];
     for (const stop of this.asked.values()) stop.abort();
     for (const picture of this.kept.values()) picture.close();
@@ -82,7 +83,7 @@ export class FrameMasks {
     this.api = api;
     this.clip = clip;
     this.onArrival = onArrival;
-    this.onFault = onFault;
+    this.retry = new Retry(() => this.want(...this.looked), onFault);
     this.kept = new Map();
     this.epoch = 0; // grows when what is kept may be wrong
     this.pending = new Map();
@@ -106,6 +107,7 @@ export class FrameMasks {
   /** Have the masks of a frame fetched and, if `ahead`, those of the frames after it. */
   async want(frame, ahead = false) {
     const { stride, last } = this.clip;
+    this.looked = [frame, ahead];
     if (this.isFresh(frame)) {
       if (!ahead) return;
       const soon = Math.min(last, frame + stride * Math.floor(MASKS_AHEAD / 2));
@@ -124,12 +126,17 @@ export class FrameMasks {
         this.kept.set(Number(number), { epoch, found });
       }
       while (this.kept.size > KEPT_MASKS) this.kept.delete(this.kept.keys().next().value);
+      this.retry.succeeded();
       this.onArrival(frame);
     } catch (refusal) {
-      this.onFault(refusal);
+      this.retry.failed(refusal);
     } finally {
       this.pending.delete(key);
     }
+  }
+
+  stop() {
+    this.retry.stop();
   }
 }
 

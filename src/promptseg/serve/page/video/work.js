@@ -7,6 +7,7 @@
 import { Events } from "../events.js";
 import { inflated } from "../masks.js";
 import { Opened } from "../opened.js";
+import { Retry } from "../retry.js";
 import { VideoApi } from "./api.js";
 import { FrameMasks, Frames } from "./frames.js";
 
@@ -19,6 +20,7 @@ export class VideoWork extends Opened {
     this.clip = state.clip;
     this.progress = null; // of tracking or writing
     this.line = new Map();
+    this.retry = new Retry(() => this.fetchLine(), (refusal) => this.fault(refusal)); // of the time line
     this.frame = state.clip.first;
     this.way = 1; // the direction in which the user goes
     const arrived = (frame) => frame === this.frame && this.viewed();
@@ -147,9 +149,10 @@ export class VideoWork extends Opened {
       const { objects } = await this.api.timeline();
       const lines = await Promise.all(objects.map((one) => inflated(one.line)));
       this.line = new Map(objects.map((one, k) => [one.name, { ...one, levels: lines[k] }]));
+      this.retry.succeeded();
       this.dispatchEvent(new Event("line"));
     } catch (refusal) {
-      this.fault(refusal);
+      this.retry.failed(refusal);
     } finally {
       this.fetching = false;
       if (this.again && !this.stopped) {
@@ -205,6 +208,8 @@ export class VideoWork extends Opened {
     clearTimeout(this.peeking);
     this.events.stop();
     this.frames.stop();
+    this.masks.stop();
+    this.retry.stop();
     if (forGood) await this.api.close().catch(() => {});
   }
 }

@@ -78,6 +78,9 @@ class Evaluated:
         return [*lines, *(f"note: {line}" for line in lines_of(self.notes))]
 
 
+_CLIPS = ("clips", "clip")
+
+
 def _frames_scored(path: Path) -> list[str]:
     """Lines on videos: frames that were scored, and what propagation alone has come to on them."""
     if not path.is_file():
@@ -85,7 +88,7 @@ def _frames_scored(path: Path) -> list[str]:
     with path.open(newline="", encoding="utf-8") as stream:
         rows = [[from_csv(cell) for cell in row] for row in csv.reader(stream)][1:]
     return [
-        f"{model} {prompt} on {dataset}: {frames} frames of {clips} clip{'' if clips == '1' else 's'} scored; "
+        f"{model} {prompt} on {dataset}: {frames} frames of {clips} {_CLIPS[clips == '1']} scored; "
         f"mean DSC behind the prompted frame {behind} % ({masks} masks)"
         for prompt, model, dataset, clips, frames, _, _, masks, behind in rows
     ]

@@ -32,7 +32,7 @@ from promptseg.serve.refusals import (
 )
 from promptseg.serve.times import Times
 from promptseg.serve.turns import Turns
-from promptseg.serve.users import caller, require_reviewer
+from promptseg.serve.users import caller, require_own, require_reviewer
 from promptseg.serve.work import Work
 
 __all__ = ["Desk", "part_of", "require_work_of"]
@@ -98,11 +98,15 @@ class Desk(OpenSessions[Work]):
         return len(ended)
 
     def paint(self, work: Coloured, name: str, colour: tuple[int, int, int]) -> None:
-        """Give an object a colour, now and when what is open is opened again."""
+        """Give an object a colour, now and when what is open is opened again.
+
+        Raises:
+            DeniedError: it is somebody else's work.
+        """
+        require_own(work.read_only)
         work.colours[name] = colour
         if self.folder is not None and work.path is not None:
-            colours = tuple((n, *c) for n, c in work.colours.items())
-            self.folder.remember(work.path, colours=colours)
+            self.folder.paint(work.path, name, colour)
 
     def segmenter(self, name: str | None) -> Segmenter:
         """Return a loaded model by its name; the first one, where none is given.
@@ -351,10 +355,11 @@ class Desk(OpenSessions[Work]):
             times=Times(self._times, path or image.name),
         )
         work.warning = " ".join(notes)
-        if self.folder is not None and path is not None and not looked_at:
+        if self.folder is not None and path is not None:
             folder, known = self.folder, self.folder.remembered(path)
             work.colours = {name: (r, g, b) for name, r, g, b in known.colours}
-            work.on_change = lambda: _mark_begun(folder, path)
+            if not looked_at:
+                work.on_change = lambda: _mark_begun(folder, path)
         return work
 
 

@@ -224,9 +224,24 @@ class Folder:
         if len(changes.get("note", "")) > _LONGEST_NOTE:
             raise InputError(f"a note of at most {_LONGEST_NOTE} characters", "a longer one")
         with self._writing:  # a state and a note may come at the same time
-            known = replace(self.remembered(name), **changes)
-            with atomic_path(self._place(name) / "image.json") as temporary:
-                temporary.write_text(json.dumps(asdict(known)), encoding="utf-8")
+            return self._keep(name, **changes)
+
+    def paint(self, name: str, object: str, colour: tuple[int, int, int]) -> None:
+        """Write down the colour of an object of an image; those of others stay.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with self._writing:
+            known = {own: rgb for own, *rgb in self.remembered(name).colours}
+            known[object] = [*colour]
+            self._keep(name, colours=tuple((own, *rgb) for own, rgb in known.items()))
+
+    def _keep(self, name: str, **changes: Any) -> Remembered:
+        """What is known of an image with changes, written down; with the lock held."""
+        known = replace(self.remembered(name), **changes)
+        with atomic_path(self._place(name) / "image.json") as temporary:
+            temporary.write_text(json.dumps(asdict(known)), encoding="utf-8")
         return known
 
     def _place(self, name: str) -> Path:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
+from promptseg import assets
+from promptseg.cli import demo
 from promptseg.cli.main import main
 from promptseg.curate.options import CurateJob
 from promptseg.errors import OutputError
@@ -18,6 +20,8 @@ from promptseg.evaluate.two_runs import CompareOptions, compare_runs
 from promptseg.formats.own_folder import LIST
 from promptseg.jobs.curate import curate
 from promptseg.jobs.evaluate import evaluate
+from promptseg.jobs.video import segment_video
+from promptseg.segment.options import SegmentJob
 from verb_folders import assert_leaves_others, filled, state, unmarked
 
 
@@ -133,3 +137,20 @@ def test_a_comparison_leaves_the_folders_of_other_verbs(work: Path) -> None:
     assert_leaves_others(others, "evaluate compare", act)
     with pytest.raises(OutputError, match="of promptseg evaluate, which wrote"):
         act(Path("first"), True)
+
+
+def test_a_video_leaves_the_folders_of_other_verbs(tmp_path: Path) -> None:
+    def act(folder: Path, overwrite: bool) -> None:
+        box = ("2,2,9,9@0=tool",)
+        job = SegmentJob(input=tmp_path / "film.mkv", output=folder, box=box, overwrite=overwrite)
+        segment_video(job)
+
+    assert_leaves_others(tmp_path, "segment", act)
+
+
+def test_the_demo_leaves_the_folders_of_other_verbs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assets, "find", lambda *_: tmp_path / "ct.nii.gz")
+    monkeypatch.setattr(assets, "fetch", lambda *_: tmp_path / "ct.nii.gz")
+    assert_leaves_others(tmp_path, "demo", lambda at, _: demo.run(["-o", str(at)]))

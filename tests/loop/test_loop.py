@@ -136,7 +136,7 @@ def test_the_next_task_has_the_proposal_of_the_model_for_the_page_and_for_files(
     for path in proposed:
         image = read(task / path.name)
         session = Session(load(f"tiny={start}", device="cpu"), image)
-        journal = Journal(folder.session_file(path.name))
+        journal = Journal(folder.proposal_file(path.name))
         session = Session(session.segmenter, image, journal.options())
         journal.resume(session)
         labels = np.asarray(PilImage.open(path))

@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from promptseg.errors import InputError
+from promptseg.formats import read
 from promptseg.loop.tasks import Answer, TaskFolder
 from promptseg.prompts import Box
 from promptseg.segment.options import SegmentOptions
+from promptseg.segment.session import Session
+from promptseg.segment.session_journal import Journal
 from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
 from promptseg.serve.users import Caller, calling
-from serve.conftest import BOX_A, A, write_scan
+from serve.conftest import BOX_A, BOX_B, SHAPE, A, B, write_scan
 from serve.fake_server import OPTIONS, bright
 
 
@@ -68,3 +72,64 @@ def test_one_slice_of_an_object_is_no_answer(
     ((name, mask),) = found.objects
     assert name == "liver"
     np.testing.assert_array_equal(mask, A)
+
+
+def proposed(task: Path) -> None:
+    """The model proposes the first ball."""
+    session = Session(bright(), read(task / "scan.nii.gz"), OPTIONS)
+    session.put(A, "liver")
+    Journal(Folder(task).proposal_file("scan.nii.gz")).write(session)
+
+
+def test_every_user_begins_with_the_proposal_and_is_heard(task: Path, desk: Desk) -> None:
+    proposed(task)
+    calling(Caller("anna", "annotator"))
+    work = desk.open_path("scan.nii.gz")
+    assert work.session.objects == ["liver"]
+    work.change(lambda: work.session.remove_object("liver"))
+    work.prompt(box(BOX_B))
+    assert work.wait(60)
+    desk.close(work.id)
+    Folder(task).remember("scan.nii.gz", state="done")
+    found = answer_of(task)
+    ((_, mask),) = found.objects
+    np.testing.assert_array_equal(mask, B)
+    calling(Caller("bert", "annotator"))
+    work = desk.open_path("scan.nii.gz")
+    np.testing.assert_array_equal(work.masks["liver"].mask(SHAPE), A)  # type: ignore[union-attr]
+    work.change(lambda: work.session.new_object("spleen"))
+    desk.close(work.id)
+    with pytest.raises(
+        InputError, match=r"2 sessions; save the masks that count as .*answers/scan"
+    ):
+        answer_of(task)
+    calling(Caller("carl", "reviewer"))
+    work = desk.open_path("scan.nii.gz", of="anna")
+    np.testing.assert_array_equal(work.masks["liver"].mask(SHAPE), B)  # type: ignore[union-attr]
+
+
+def test_a_proposal_that_is_left_as_it_is_is_the_answer(task: Path, desk: Desk) -> None:
+    proposed(task)
+    calling(Caller("anna", "annotator"))
+    desk.close(desk.open_path("scan.nii.gz").id)
+    assert all(entry["session"] for entry in Folder(task).listing() if "session" in entry)
+    Folder(task).remember("scan.nii.gz", state="done")
+    ((name, mask),) = answer_of(task).objects
+    assert name == "liver"
+    np.testing.assert_array_equal(mask, A)
+    work = desk.open_path("scan.nii.gz", afresh=True)
+    assert work.session.objects == []
+    work.change(lambda: work.session.new_object("liver"))
+    work.change(lambda: work.session.remove_object("liver"))
+    assert answer_of(task).objects == [], "she says that there is nothing"
+
+
+def test_a_proposal_of_another_image_is_not_used(task: Path, desk: Desk) -> None:
+    proposed(task)
+    file = Folder(task).proposal_file("scan.nii.gz")
+    file.write_text(file.read_text().replace('"voxels_sha256": "', '"voxels_sha256": "0'))
+    before = file.read_bytes()
+    work = desk.open_path("scan.nii.gz")
+    assert work.session.objects == []
+    assert work.warning.startswith("the proposal is not used")
+    assert file.read_bytes() == before

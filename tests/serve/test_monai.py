@@ -23,6 +23,8 @@ import promptseg
 from models.peer import fetch
 from promptseg.errors import InputError, ModelError
 from promptseg.formats.masks import read_masks
+from promptseg.image import Segment
+from promptseg.result import Result
 from promptseg.segment.session import Session
 from promptseg.serve.desk import Desk
 from promptseg.serve.monai import Request, Rooms
@@ -98,6 +100,26 @@ def test_the_module_of_3d_slicer_through_all_its_calls(
     assert client.next_sample("first", {}) == {}, "the image is done"
     assert client.save_label(sample["id"], file, "final", {})["label"] == "scan.label-2.nrrd"
     assert "scan.nii.gz" in client.datastore()["objects"]
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".seg.nrrd"])
+def test_masks_keep_the_names_that_come_with_them(desk: Desk, root: Path, ending: str) -> None:
+    image = promptseg.read(root / "scan.nii.gz")
+    file = root.parent / f"sent{ending}"
+    Result(
+        [Segment.from_mask("one", 1, A), Segment.from_mask("two", 2, B)],
+        image.geometry,
+        image.source,
+    ).save(file)
+    rooms, sent = Rooms(desk), file.read_bytes()
+    kept = rooms.keep_label("scan.nii.gz", file.name, sent, {1: "liver", 2: "spleen"})["label"]
+    found = read_masks(root / kept, image)
+    assert {s.name: s.label for s in found.segments} == {"liver": 1, "spleen": 2}
+    for name, mask in (("liver", A), ("spleen", B)):
+        assert np.array_equal(found[name], mask)
+    other = rooms.keep_label("scan.nii.gz", file.name, sent, {})["label"]
+    assert (root / other).read_bytes() == sent, "as it came, where nobody names anything"
+    assert not [*root.rglob(".part-*")]
 
 
 def test_an_answer_that_lacks_its_other_slices_is_none(

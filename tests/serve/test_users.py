@@ -245,6 +245,22 @@ def test_reviewers_read_and_flag(served: Running, root: Path) -> None:
     assert ruth.get(own).json["objects"] == []
 
 
+def test_colours_are_of_those_who_chose_them(served: Running, root: Path) -> None:
+    """Of several people on one image, and of whoever looks at their work."""
+    anna, bert, boss = (as_user(served, name) for name in ("anna", "bert", "root"))
+    at, other = anna.open(), bert.open()
+    anna.post(f"{at}/objects", name="liver", colour=[1, 2, 3])
+    bert.post(f"{other}/objects", name="kidney", colour=[7, 8, 9])
+    seen = boss.open(of="anna")
+    assert boss.get(seen).json["objects"][0]["colour"] == [1, 2, 3]
+    assert boss.put(f"{seen}/objects", object="liver", colour=[9, 9, 9]).status == 403
+    anna.ask("DELETE", at)
+    again = anna.get(anna.open()).json
+    assert again["objects"][0]["colour"] == [1, 2, 3]
+    known = {n: c for n, *c in served.desk.folder.remembered("scan.nii.gz").colours}  # type: ignore[union-attr]
+    assert known == {"liver": [1, 2, 3], "kidney": [7, 8, 9]}
+
+
 def test_work_that_is_looked_at_is_never_written(served: Running, root: Path) -> None:
     anna, boss = as_user(served, "anna"), as_user(served, "root")
     at = anna.open()

@@ -12,11 +12,13 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK
+import torch
 from PIL import Image as PilImage
 
 from curate.made import Made, disc, make_collection, rectangle
@@ -30,8 +32,9 @@ from promptseg.jobs.train import train
 from promptseg.models.checkpoint import open_checkpoint
 from promptseg.models.heads.semantic.card import semantic_card
 from promptseg.models.nnunet import external, program
-from promptseg.models.nnunet.model import box_on, channels
+from promptseg.models.nnunet.model import NnunetClasses, box_on, channels
 from promptseg.segment.classes.segmenter import load_classes
+from promptseg.segment.classes.windows import Windows, probabilities
 from promptseg.simulate.boxes import Jitter
 from promptseg.train.nnunet.folders import write_raw
 from promptseg.train.options import TrainOptions
@@ -236,6 +239,31 @@ def test_stacks_are_answered_whole(fake, volumes, tmp_path):
     found = load_classes(tmp_path / "run", device="cpu").segment(image)
     (ball,) = found.result.segments
     assert int(ball.crop.sum()) == 24
+
+
+def test_of_a_stack_a_slice_at_a_time_is_held(fake, volumes, tmp_path):
+    train(options(volumes, tmp_path / "run", preset="semantic-3d"))
+    model = load_classes(tmp_path / "run", device="cpu").model
+    assert isinstance(model, NnunetClasses)
+    long = np.random.default_rng(0).integers(0, 255, (300, 40, 70)).astype(np.uint8)
+    for how in (Windows(), Windows(32, 0.5), Windows(48, 0.25, True)):
+        stack = long[:5]
+        whole = model.on_slices(list(stack)).softmax(1)
+        found = list(probabilities(model, stack.__getitem__, range(1, 5), (1, 1), how))
+        assert [index for index, _ in found] == [1, 2, 3, 4]
+        for index, chances in found:
+            torch.testing.assert_close(chances, whole[index], rtol=1e-5, atol=1e-6)
+    tracemalloc.start()
+    try:
+        count = 0
+        for _, chances in probabilities(model, long.__getitem__, range(300), (1, 1), Windows()):
+            count += int((chances[1] > 0.5).sum())
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert count == int((long > 125).sum())
+    assert most < long.nbytes, "a fourth of one class"
+    assert not list(model._program._place.glob("answer[0-9]*.npy"))
 
 
 def test_a_box_is_asked_for_by_the_last_channel(fake, pictures, tmp_path):

@@ -15,7 +15,10 @@ from promptseg.formats.text import read_text
 from promptseg.metrics.scores import METRICS
 from promptseg.names import for_csv, from_csv
 
-__all__ = ["COLUMNS", "Row", "read_rows", "write_rows"]
+__all__ = ["COLUMNS", "PROMPTED", "Row", "read_rows", "write_rows"]
+
+PROMPTED = "prompted"
+"""What is noted of an object of a video on the frame where it was prompted."""
 
 
 class Row(NamedTuple):

@@ -74,7 +74,24 @@ class Evaluated:
                     value += f", 95 % interval {low:.3f} to {high:.3f}"
                 name = " ".join(filter(None, words)) + step
                 lines.append(f"{name}: mean {row['metric'].upper()} {value} ({row['n']} masks)")
+        lines += _frames_scored(self.folder / "tables" / "frames.csv")
         return [*lines, *(f"note: {line}" for line in lines_of(self.notes))]
+
+
+_CLIPS = ("clips", "clip")
+
+
+def _frames_scored(path: Path) -> list[str]:
+    """Lines on videos: frames that were scored, and what propagation alone has come to on them."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = [[from_csv(cell) for cell in row] for row in csv.reader(stream)][1:]
+    return [
+        f"{model} {prompt} on {dataset}: {frames} frames of {clips} {_CLIPS[clips == '1']} scored; "
+        f"mean DSC behind the prompted frame {behind} % ({masks} masks)"
+        for prompt, model, dataset, clips, frames, _, _, masks, behind in rows
+    ]
 
 
 def evaluate(job: EvaluateJob, models: dict[str, Predictor] | None = None) -> Evaluated:

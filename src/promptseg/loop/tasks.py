@@ -4,7 +4,7 @@
     task/proposals/NAME.png       what the present model makes of them, where it makes anything
     task/answers/                 for masks of any other tool, called after their image
     task/README.txt               the same for people
-    task/.promptseg/              states, notes, sessions and times of the page (docs/server.md)
+    task/.promptseg/              proposals, states, notes, sessions, times of the page (docs/server.md)
 
 An image counts as done if the page says so, or if there is an answer in `answers`.
 """
@@ -195,7 +195,7 @@ class TaskFolder:
                 answer.objects = _named(file, self.read(name), classes)
                 answer.state, answer.source = "done", "file"
             elif known.state == "done":
-                objects = self._in_session(folder.session_file(shown), name, segmenter)
+                objects = self._in_session(self._session(folder, shown), name, segmenter)
                 answer.state = "half done" if objects is None else "done"
                 answer.objects = objects or []
             elif known.state == "begun":
@@ -228,7 +228,7 @@ class TaskFolder:
         objects: Sequence[Segment],
         segmenter: Segmenter,
     ) -> None:
-        """A proposal as a file for any tool, and as a session for the page."""
+        """A proposal as a file for any tool, and as what every session of the page begins with."""
         image = read(path, modality=self.options.modality)
         shape = image.geometry.shape
         result = Result(list(objects), image.geometry, image.source, image=image)
@@ -237,7 +237,23 @@ class TaskFolder:
         session = Session(segmenter, image, self.options)
         for segment in objects:
             session.put(segment.mask(shape), segment.name)
-        Journal(folder.session_file(folder.name_of(path))).write(session)
+        Journal(folder.proposal_file(folder.name_of(path))).write(session)
+
+    def _session(self, folder: Folder, shown: str) -> Path:
+        """The session that is the answer on an image; the proposal where nobody has changed it.
+
+        Raises:
+            InputError: several people's, as nobody says which one counts.
+        """
+        found = folder.session_files(shown)
+        answers = self.root / ANSWERS / beside(Path(shown), "").name
+        if len(found) > 1:
+            raise InputError(
+                f"the work of one person on {shown}, which is marked as done",
+                f"{len(found)} sessions",
+                f"save the masks that count as {answers}.nii.gz (.png, ...)",
+            )
+        return found[0] if found else folder.proposal_file(shown)
 
     def _in_session(
         self, file: Path, name: str, segmenter: Segmenter

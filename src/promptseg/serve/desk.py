@@ -32,7 +32,7 @@ from promptseg.serve.refusals import (
 )
 from promptseg.serve.times import Times
 from promptseg.serve.turns import Turns
-from promptseg.serve.users import caller, require_reviewer
+from promptseg.serve.users import caller, require_own, require_reviewer
 from promptseg.serve.work import Work
 
 __all__ = ["Desk", "part_of", "require_work_of"]
@@ -98,11 +98,15 @@ class Desk(OpenSessions[Work]):
         return len(ended)
 
     def paint(self, work: Coloured, name: str, colour: tuple[int, int, int]) -> None:
-        """Give an object a colour, now and when what is open is opened again."""
+        """Give an object a colour, now and when what is open is opened again.
+
+        Raises:
+            DeniedError: it is somebody else's work.
+        """
+        require_own(work.read_only)
         work.colours[name] = colour
         if self.folder is not None and work.path is not None:
-            colours = tuple((n, *c) for n, c in work.colours.items())
-            self.folder.remember(work.path, colours=colours)
+            self.folder.paint(work.path, name, colour)
 
     def segmenter(self, name: str | None) -> Segmenter:
         """Return a loaded model by its name; the first one, where none is given.
@@ -162,6 +166,9 @@ class Desk(OpenSessions[Work]):
         file = self.folder.session_file(name, part_of(_part(choices), of))
         if of is not None:
             require_work_of(file)
+        proposed = self.folder.proposal_file(name)
+        whole = not _part(choices) and proposed.is_file()
+        proposal = Journal(proposed) if whole else None
         self._free(name, take_over)
 
         def begun() -> Work:
@@ -171,7 +178,14 @@ class Desk(OpenSessions[Work]):
             try:
                 image = read(path, choices, modality=options.modality)
                 work = self._begun(
-                    image, segmenter, options, file, name, looked_at=looked_at, anew=anew
+                    image,
+                    segmenter,
+                    options,
+                    file,
+                    name,
+                    looked_at=looked_at,
+                    anew=anew,
+                    proposal=proposal,
                 )
                 work.read_only, work.right = looked_at, right
                 if anew:  # not before it is sure that there is another one in its place
@@ -293,8 +307,12 @@ class Desk(OpenSessions[Work]):
         lease: Lease | None = None,
         looked_at: bool = False,
         anew: bool = False,
+        proposal: Journal | None = None,
     ) -> Work:
-        """A session, resumed if there is a file of it and not `anew`; one looked at is not kept."""
+        """A session, resumed if there is a file of it and not `anew`; one looked at is not kept.
+
+        Where there is no file yet it begins with the proposal, which stays for others.
+        """
         self.require_bytes(image.voxels.nbytes)
         turns = self.turns_of(segmenter)
         limits = self.limits
@@ -306,19 +324,22 @@ class Desk(OpenSessions[Work]):
         notes: list[str] = []
         session: Session | None = None
         journal = None if file is None else Journal(file)
-        if file is not None and journal is not None and file.is_file() and not anew:
+        begun = None if anew else journal if file is not None and file.is_file() else proposal
+        if file is not None and begun is not None:
             try:
-                options_then = journal.options()
+                options_then = begun.options()
                 session = Session(segmenter, opened(options_then), options_then)
-                journal.resume(session)
+                begun.resume(session)
                 notes += _ignored(options, options_then)
             except PromptsegError as error:  # kept for the user to look at, and never written over
                 if looked_at:
                     raise
                 require_unusable(error)
                 session, journal = None, Journal(file)
-                put_aside(file)
-                notes.append(f"the earlier session is not used: {error}")
+                if begun is not proposal:
+                    put_aside(file)
+                what = "proposal" if begun is proposal else "earlier session"
+                notes.append(f"the {what} is not used: {error}")
         if session is None:
             session = Session(segmenter, opened(options), options)
         if looked_at:
@@ -334,10 +355,11 @@ class Desk(OpenSessions[Work]):
             times=Times(self._times, path or image.name),
         )
         work.warning = " ".join(notes)
-        if self.folder is not None and path is not None and not looked_at:
+        if self.folder is not None and path is not None:
             folder, known = self.folder, self.folder.remembered(path)
             work.colours = {name: (r, g, b) for name, r, g, b in known.colours}
-            work.on_change = lambda: _mark_begun(folder, path)
+            if not looked_at:
+                work.on_change = lambda: _mark_begun(folder, path)
         return work
 
 

@@ -26,6 +26,7 @@ STATES: tuple[State, ...] = get_args(State)
 _OWN = ".promptseg"
 _LONGEST_NOTE = 10_000
 _FRAMES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+_SESSION = re.compile(r"session(-[0-9a-f]{12})?\.jsonl")  # that nobody has put aside
 _LOOKED_AT = 8  # files of a folder that are looked at to tell whether it is a series
 
 
@@ -152,10 +153,20 @@ class Folder:
         of = hashlib.sha256(part.encode("utf-8", "replace")).hexdigest()[:12]
         return self._place(name) / (f"session-{of}.jsonl" if part else "session.jsonl")
 
+    def proposal_file(self, name: str) -> Path:
+        """Return the path of a proposal for an image, from which every user's session begins."""
+        return self._place(name) / "proposal.jsonl"
+
+    def session_files(self, name: str) -> list[Path]:
+        """Return the files of all sessions on an image, whoever's they are and on whatever part."""
+        found = self._place(name).glob("session*.jsonl")
+        return sorted(path for path in found if _SESSION.fullmatch(path.name))
+
     def has_session(self, name: str) -> bool:
-        """Tell whether something was done on an image, or on a part of it."""
+        """Tell whether something was done on an image, or on a part of it, or is proposed for it."""
         place = self._place(name)
-        return any(place.glob("session*.jsonl")) or any(place.glob("video-*/journal.jsonl"))
+        ours = ("session*.jsonl", "proposal.jsonl", "video-*/journal.jsonl")
+        return any(any(place.glob(pattern)) for pattern in ours)
 
     def video_folder(self, name: str, part: str) -> Path:
         """Return the folder of the session on a choice of a video's frames."""
@@ -213,9 +224,24 @@ class Folder:
         if len(changes.get("note", "")) > _LONGEST_NOTE:
             raise InputError(f"a note of at most {_LONGEST_NOTE} characters", "a longer one")
         with self._writing:  # a state and a note may come at the same time
-            known = replace(self.remembered(name), **changes)
-            with atomic_path(self._place(name) / "image.json") as temporary:
-                temporary.write_text(json.dumps(asdict(known)), encoding="utf-8")
+            return self._keep(name, **changes)
+
+    def paint(self, name: str, object: str, colour: tuple[int, int, int]) -> None:
+        """Write down the colour of an object of an image; those of others stay.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with self._writing:
+            known = {own: rgb for own, *rgb in self.remembered(name).colours}
+            known[object] = [*colour]
+            self._keep(name, colours=tuple((own, *rgb) for own, rgb in known.items()))
+
+    def _keep(self, name: str, **changes: Any) -> Remembered:
+        """What is known of an image with changes, written down; with the lock held."""
+        known = replace(self.remembered(name), **changes)
+        with atomic_path(self._place(name) / "image.json") as temporary:
+            temporary.write_text(json.dumps(asdict(known)), encoding="utf-8")
         return known
 
     def _place(self, name: str) -> Path:

@@ -15,13 +15,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from promptseg.errors import InputError, PromptError
+from promptseg.errors import InputError, NoSpaceError, OutputError, PromptError
 from promptseg.formats import read
 from promptseg.formats.dicomweb.address import is_uid
+from promptseg.formats.files import atomic_path
 from promptseg.formats.masks import read_masks
 from promptseg.image import Image
 from promptseg.prompts import Box, Box3D, Points, Prompt
+from promptseg.provenance import Provenance
 from promptseg.result import Result
+from promptseg.segment.provenance import object_facts
 from promptseg.serve.archive import Archive
 from promptseg.serve.desk import Desk
 from promptseg.serve.folder import Folder
@@ -270,14 +273,18 @@ class Rooms:
             file = Path(place) / _safe(f"label{ending}")
             file.write_bytes(content)
             masks = read_masks(file, opened)  # refuses what is none of it
+            named = [replace(s, name=names.get(s.label, s.name)) for s in masks.segments]
             if self.archive is not None and is_uid(image):
-                named = [replace(s, name=names.get(s.label, s.name)) for s in masks.segments]
                 address = self.archive.store(replace(masks, segments=named))
                 return {"image": image, "label": address}
             folder = self._folder()
             path = folder.image(image)
             target = _free(path, ending, folder)
-            target.write_bytes(content)
+            if [s.name for s in named] == [s.name for s in masks.segments] or not _saved(
+                Result(named, masks.geometry, opened.source, image=opened), target
+            ):
+                with atomic_path(target, overwrite=False) as temporary:
+                    temporary.write_bytes(content)
         folder.remember(image, state="done")
         return {"image": image, "label": folder.name_of(target)}
 
@@ -430,6 +437,18 @@ def _unpacked(path: Path) -> bytes:
 def _safe(name: str) -> str:
     """A file name of plain letters, with its endings."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", Path(name).name).lstrip(".") or "image"
+
+
+def _saved(result: Result, path: Path) -> bool:
+    """Write masks under their names; False where that format cannot be written here."""
+    result.provenance = Provenance(objects=object_facts(result))  # which keeps the names
+    try:
+        result.save(path)
+    except NoSpaceError:
+        raise
+    except OutputError:
+        return False
+    return True
 
 
 def _free(image: Path, ending: str, folder: Folder) -> Path:

@@ -55,6 +55,10 @@ class Coloured(Held, Protocol):
     def colours(self) -> dict[str, tuple[int, int, int]]:
         """Return the colours that the user chose, (red, green, blue) by the names of objects."""
 
+    @property
+    def read_only(self) -> bool:
+        """Tell whether it is the work of somebody else, which is looked at."""
+
 
 W = TypeVar("W", bound=Held)
 

@@ -127,6 +127,54 @@ def test_distances_are_measured_and_sizes_told(driver: Driver) -> None:
     assert driver.objects() == ["object 1"]
 
 
+RECTANGLES = """() => {
+    window.drawn = {};
+    const draw = CanvasRenderingContext2D.prototype.strokeRect;
+    CanvasRenderingContext2D.prototype.strokeRect = function (left, top, width, height) {
+        const axis = this.canvas.dataset.axis;
+        if (axis) window.drawn[axis] = [left, top, width, height].map(Math.round);
+        draw.call(this, left, top, width, height);
+    };
+}"""
+
+
+def test_a_box_in_space_lies_at_its_place_whatever_its_axis(driver: Driver) -> None:
+    """Sent by another client, along each axis in turn; seen where the same box along z is."""
+    page = driver.page
+    driver.open("scan.nii.gz")
+    driver.scroll("z", 10)
+    place = driver.places("z")
+    driver.press("n")
+    driver.click(place, (12, 20))
+    page.evaluate(RECTANGLES)
+    found = []
+    for count, axis in enumerate("zyx", 1):
+        page.evaluate(
+            """async ([axis, object]) => {
+                window.drawn = {};
+                const id = sessionStorage.getItem("promptseg-session");
+                const body = { object, axis, box3d: [4, 12, 5, 22, 28, 15] };
+                const headers = { "Content-Type": "application/json" };
+                await fetch(`/api/sessions/${id}/prompts`,
+                    { method: "POST", headers, body: JSON.stringify(body) });
+            }""",
+            [axis, f"along {axis}"],
+        )
+        wait(driver, lambda n=count: len(driver.objects()) == n)
+        driver.settle()
+        wait(driver, lambda: len(page.evaluate("window.drawn")) == 3)
+        found.append(page.evaluate("window.drawn"))
+    assert found[1] == found[0]
+    assert found[2] == found[0]
+    canvas = driver.canvas()
+    x, y = place(4, 12)
+    left, top, width, height = found[0]["z"]
+    assert width / height == pytest.approx(19 / 17, rel=0.02)
+    pixel = width / 19
+    assert left == pytest.approx(x - canvas["x"] - pixel / 2, abs=pixel)
+    assert top == pytest.approx(y - canvas["y"] - pixel / 2, abs=pixel)
+
+
 def test_a_preview_is_seen_and_is_no_step(driver: Driver) -> None:
     driver.open("scan.nii.gz")
     driver.scroll("z", 10)

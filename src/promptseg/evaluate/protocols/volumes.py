@@ -13,6 +13,7 @@ from promptseg.evaluate.options import Protocol
 from promptseg.evaluate.protocols.by_name import named_through
 from promptseg.evaluate.protocols.ground_truth import Scored, View
 from promptseg.evaluate.protocols.scene import Scene
+from promptseg.evaluate.rows import PROMPTED
 from promptseg.evaluate.settings import Setting
 from promptseg.image import Segment
 from promptseg.models.protocol import ConditioningPrompt, SliceMasks
@@ -138,7 +139,7 @@ def _frames(
         quality = found.quality.get(index)
         share = {**facts, "seconds": facts["seconds"] / max(1, len(found.masks))}
         if index == start:
-            share["note"] = "prompted"
+            share["note"] = PROMPTED
         row = scene.row(segment, truth, mask, frame=index, predicted_iou=quality, **share)
         yield Scored(row, partial(View, index, truth, mask, first if index == start else None))
 

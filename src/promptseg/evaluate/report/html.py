@@ -26,6 +26,7 @@ class Page:
         headline: the table that sums up.
         sections: one per protocol and prompt.
         gated: cgF1 of words, where instances were counted.
+        frames: those of videos that were scored, if there are any.
         extra: plots that belong to no section.
         pictures: of embeddings.
         published: tables and plots of the papers, if asked for.
@@ -38,6 +39,7 @@ class Page:
     headline: Table
     sections: Sequence[SectionPage]
     gated: Table | None = None
+    frames: Table | None = None
     extra: list[Plot] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     published: tuple[list[Table], list[Plot]] | None = None
@@ -56,6 +58,7 @@ def render(page: Page, results: Results) -> str:
         "verdict": page.verdict,
         "headline": page.headline,
         "gated": page.gated,
+        "frames": page.frames,
         "models": _models(results),
         "datasets": _datasets(results),
         "facts": _facts(run),

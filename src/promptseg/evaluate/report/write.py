@@ -11,6 +11,7 @@ from promptseg.evaluate.report.blocks import ALL, Block, Section, arrange
 from promptseg.evaluate.report.compare import Line, baseline_of, compare
 from promptseg.evaluate.report.content import Plot
 from promptseg.evaluate.report.definitions import definitions
+from promptseg.evaluate.report.frames import frames_table
 from promptseg.evaluate.report.gated import gated_table
 from promptseg.evaluate.report.html import Page, render
 from promptseg.evaluate.report.options import ReportOptions
@@ -90,6 +91,7 @@ def _compose(found: Results, lines: list[Line], baseline: str, options: ReportOp
         headline=overview.headline(lines, pooled),
         sections=sections,
         gated=gated_table(found.rows),
+        frames=frames_table(found.rows),
         extra=plots + embedding_plots,
         pictures=pictures,
         published=_published(found, warnings) if options.published else None,
@@ -140,6 +142,8 @@ def _tables(page: Page) -> Iterator[tuple[str, Table]]:
     yield "summary", page.headline
     if page.gated:
         yield "cgf1", page.gated
+    if page.frames:
+        yield "frames", page.frames
     for section in page.sections:
         for part in section.parts:
             yield part.name, part.tables[-1]

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +26,7 @@ from promptseg.errors import ModelError
 from promptseg.models.heads.semantic.specialists import NNUNET_RECIPE
 from promptseg.models.nnunet import program
 
-__all__ = ["VARIABLE", "Answering", "nnunet_python", "order"]
+__all__ = ["VARIABLE", "Answering", "StackChances", "nnunet_python", "order"]
 
 VARIABLE = "PROMPTSEG_NNUNET"
 """Environment variable with the Python that has nnU-Net."""
@@ -123,6 +123,29 @@ def order(
         raise ModelError(f"nnU-Net to {what}", f"{said[0][:300]} (all of it: {log})")
 
 
+class StackChances:
+    """Probabilities of a stack in a file, of which a slice at a time is read.
+
+    Args:
+        file: (1 + classes, slices, rows, columns) float32.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._values: NDArray[np.float32] | None = np.load(file, "r", allow_pickle=False)
+
+    def __getitem__(self, k: int) -> NDArray[np.float32]:
+        """Return the (1 + classes, rows, columns) probabilities of a slice."""
+        assert self._values is not None, "not closed"
+        return np.array(self._values[:, k], np.float32)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._values = None
+        with contextlib.suppress(OSError):  # where a system holds it, it goes with its folder
+            self._file.unlink(missing_ok=True)
+
+
 class Answering:
     """nnU-Net with some weights, as a process that answers; it ends with this object.
 
@@ -133,7 +156,7 @@ class Answering:
 
     def __init__(self, asked: dict[str, Any], weights: dict[str, NDArray[Any]]) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="promptseg-nnunet-")
-        self._place, self._lock = Path(self._folder.name), Lock()
+        self._place, self._lock, self._stacks = Path(self._folder.name), Lock(), 0
         np.savez(self._place / "weights.npz", **weights)  # type: ignore[arg-type]
         content = {
             **asked,
@@ -170,18 +193,54 @@ class Answering:
             ModelError: it has failed.
         """
         with self._lock:
-            image, answer = self._place / "image.npy", self._place / "answer.npy"
-            np.save(image, np.ascontiguousarray(channels, np.float32))
-            asked = {"image": str(image), "answer": str(answer), "spacing": list(spacing)}
-            assert self._process.stdin is not None
-            try:
-                self._process.stdin.write(json.dumps(asked) + "\n")
-                self._process.stdin.flush()
-            except OSError:
-                raise self._failed("it has ended") from None
-            self._answer()
-            found: NDArray[np.float32] = np.load(answer, allow_pickle=False)
+            np.save(self._image, np.ascontiguousarray(channels, np.float32))
+            found: NDArray[np.float32] = np.load(
+                self._asked("answer.npy", spacing), allow_pickle=False
+            )
             return found
+
+    def stack_chances(
+        self,
+        slices: Iterable[NDArray[np.float32]],
+        shape: tuple[int, int, int, int],
+        spacing: tuple[float, float, float],
+    ) -> StackChances:
+        """Compute the probabilities of background and classes for a stack, of which a slice at a time
+        is held here.
+
+        Args:
+            slices: (channels, rows, columns) each.
+            shape: channels, number of slices, rows, columns.
+            spacing: between slices, rows and columns.
+
+        Raises:
+            ModelError: it has failed.
+        """
+        with self._lock:
+            stack = np.lib.format.open_memmap(self._image, "w+", np.float32, shape)
+            for k, one in enumerate(slices):
+                stack[:, k] = one
+            stack.flush()
+            del stack
+            self._stacks += 1
+            return StackChances(self._asked(f"answer{self._stacks}.npy", spacing))
+
+    @property
+    def _image(self) -> Path:
+        return self._place / "image.npy"
+
+    def _asked(self, name: str, spacing: tuple[float, float, float]) -> Path:
+        """The file of the answer about the image that lies there."""
+        answer = self._place / name
+        asked = {"image": str(self._image), "answer": str(answer), "spacing": list(spacing)}
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(asked) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            raise self._failed("it has ended") from None
+        self._answer()
+        return answer
 
     def close(self) -> None:
         """Let it end."""

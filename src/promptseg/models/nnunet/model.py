@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,14 +120,47 @@ class NnunetClasses:
             self._program.chances(channels(some, self._channels), spacing_of(pixel, deep))
             for some in together
         ]
-        chances = torch.from_numpy(np.concatenate(found, axis=1))
+        return self._logits(np.concatenate(found, axis=1)).transpose(0, 1)
+
+    @contextmanager
+    def on_stack(
+        self,
+        slices: Iterable[NDArray[np.uint8]],
+        shape: tuple[int, int, int],
+        pixel: tuple[float, float] = (1, 1),
+    ) -> Iterator[Callable[[int], Tensor]]:
+        """Answer about a stack of a volume model, of which a slice at a time is held.
+
+        Args:
+            slices: (rows, columns[, 3]) uint8 each.
+            shape: number of slices, rows, columns.
+            pixel: width and height of pixels.
+
+        Yields:
+            Number of a slice -> its (1 + classes, rows, columns) logits, as of `on_slices`.
+
+        Raises:
+            ModelError: it has failed.
+        """
+        drawn = (channels([one], self._channels)[:, 0] for one in slices)
+        said = self._program.stack_chances(
+            drawn, (self._channels, *shape), spacing_of(pixel, deep=True)
+        )
+        try:
+            yield lambda k: self._logits(said[k])
+        finally:
+            said.close()
+
+    def _logits(self, said: NDArray[np.float32]) -> Tensor:
+        """(1 + classes, ...) probabilities as logits."""
+        chances = torch.from_numpy(said)
         if len(chances) != 1 + len(self.classes) or not chances.isfinite().all():
             raise ModelError(
                 f"finite chances of {len(self.classes)} classes",
                 f"{len(chances) - 1} of {self.card.name} ({self.weights.name})",
                 "get the model again",
             )
-        return chances.clamp(min=_LEAST).log().transpose(0, 1)
+        return chances.clamp(min=_LEAST).log()
 
     def of_embeddings(self, embeddings: Tensor, frame: Any) -> Tensor:
         """Refuse: there are no embeddings."""

@@ -7,6 +7,7 @@ volume model is good for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -66,8 +67,7 @@ def probabilities(
     """
     depth, halo = model.card.depth, model.card.halo
     if depth > 1 and isinstance(model, NnunetClasses):  # which cuts stacks itself
-        found = _in_windows(model, [pixels(k) for k in indices], pixel, windows)
-        yield from zip(indices, found, strict=True)
+        yield from _in_stacks(model, pixels, indices, pixel, windows)
         return
     embedding: Callable[[int], Tensor] | None = None
     if embedded is not None:
@@ -108,6 +108,54 @@ def uncertainty(chances: Tensor) -> NDArray[np.uint8]:
     return said
 
 
+def _in_stacks(
+    model: NnunetClasses,
+    pixels: Pixels,
+    indices: Sequence[int],
+    pixel: tuple[float, float],
+    windows: Windows,
+) -> Iterator[tuple[int, Tensor]]:
+    """As `probabilities`, of a model that takes stacks of any length; its answers wait on the disk, and
+    a slice at a time is put together.
+    """
+    if not indices:
+        return
+    rows, columns = pixels(indices[0]).shape[:2]
+    places = [(slice(0, rows), slice(0, columns))]
+    if (tile := windows.tile) is not None and (rows > tile or columns > tile):
+        places = [
+            (slice(top, min(top + tile, rows)), slice(left, min(left + tile, columns)))
+            for top in _starts(rows, windows)
+            for left in _starts(columns, windows)
+        ]
+
+    def turned(part: tuple[slice, slice], axes: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
+        return (np.ascontiguousarray(np.flip(pixels(k)[part], axes)) for k in indices)
+
+    with ExitStack() as open_answers:
+        answers = []
+        for part in places:
+            shape = (len(indices), *(side.stop - side.start for side in part))
+            asked = (model.on_stack(turned(part, axes), shape, pixel) for axes in _flips(windows))
+            answers.append([open_answers.enter_context(one) for one in asked])
+        for number, index in enumerate(indices):
+            total = torch.zeros(1 + len(model.classes), rows, columns)
+            weights = torch.zeros(rows, columns)
+            for part, mirrored in zip(places, answers, strict=True):
+                found = torch.zeros(())
+                for logits, axes in zip(mirrored, _flips(windows), strict=True):
+                    found = found + logits(number).softmax(0).flip([axis + 1 for axis in axes])
+                weight = _weights(found.shape[-2:]) if len(places) > 1 else torch.ones(())
+                total[(..., *part)] += found / len(mirrored) * weight
+                weights[part] += weight
+            yield index, total / weights
+
+
+def _flips(windows: Windows) -> list[tuple[int, ...]]:
+    """Axes of (rows, columns) along which slices are mirrored, each in turn."""
+    return [(), (0,), (1,), (0, 1)] if windows.mirror else [()]
+
+
 def _in_windows(
     model: ClassModel,
     stack: list[NDArray[np.uint8]],
@@ -117,13 +165,13 @@ def _in_windows(
     """(slices, 1 + classes, rows, columns) probabilities."""
     rows, columns = stack[0].shape[:2]
     if windows.tile is None or (rows <= windows.tile and columns <= windows.tile):
-        return _mirrored(model, stack, pixel, windows.mirror)
+        return _mirrored(model, stack, pixel, windows)
     total: Tensor | None = None
     weights = torch.zeros(rows, columns, device=model.device)
     for top in _starts(rows, windows):
         for left in _starts(columns, windows):
             part = (slice(top, top + windows.tile), slice(left, left + windows.tile))
-            found = _mirrored(model, [one[part] for one in stack], pixel, windows.mirror)
+            found = _mirrored(model, [one[part] for one in stack], pixel, windows)
             weight = _weights(found.shape[-2:]).to(model.device)
             if total is None:
                 total = found.new_zeros(*found.shape[:2], rows, columns)
@@ -154,11 +202,11 @@ def _mirrored(
     model: ClassModel,
     stack: list[NDArray[np.uint8]],
     pixel: tuple[float, float],
-    mirror: bool,
+    windows: Windows,
 ) -> Tensor:
     """The probabilities of whole slices, maybe the mean over mirror images."""
     total: Tensor | None = None
-    flips: list[tuple[int, ...]] = [(), (0,), (1,), (0, 1)] if mirror else [()]
+    flips = _flips(windows)
     for axes in flips:
         turned = [np.ascontiguousarray(np.flip(one, axes)) for one in stack]
         found = model.on_slices(turned, pixel).softmax(1).flip([axis + 2 for axis in axes])

@@ -107,7 +107,7 @@ export class Prompts {
     return this.onSlice(place, { marker: short ? { long, short } : { long } });
   }
 
-  /** [x0, y0, z0, x1, y1, z1] of slices along z. */
+  /** [x0, y0, z0, x1, y1, z1] of the image; it is answered along z. */
   box3d(bounds) {
     return this.send({ axis: "z", box3d: bounds });
   }

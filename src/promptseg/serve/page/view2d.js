@@ -220,7 +220,7 @@ export class View2d {
     const given = current && this.case.isVisible(current.name) ? current.prompts : [];
     for (const prompt of [...given, ...this.case.asked]) {
       if (prompt.kind === "box3d") {
-        this.drawBox3d(brush, prompt.box3d, prompt.axis);
+        this.drawBox3d(brush, prompt.box3d);
       } else if (prompt.axis === this.axis && (prompt.slice ?? 0) === this.index) {
         if (prompt.box) this.drawBox(brush, prompt.box);
         for (const [x, y, label] of prompt.points || []) this.drawPoint(brush, x, y, label);
@@ -242,11 +242,10 @@ export class View2d {
     brush.setLineDash([]);
   }
 
-  /** Where a box in space, in coordinates of slices along `axis`, meets this slice. */
-  drawBox3d(brush, [x0, y0, z0, x1, y1, z1], axis) {
-    const plane = this.case.plane(axis);
-    const first = plane.toVolume(x0, y0, z0);
-    const last = plane.toVolume(x1, y1, z1);
+  /** Where a box in space, in the image's own coordinates whatever axis it is answered along, meets this slice. */
+  drawBox3d(brush, [x0, y0, z0, x1, y1, z1]) {
+    const first = [z0, y0, x0];
+    const last = [z1, y1, x1];
     const along = place(this.axis);
     const [low, high] = [first[along], last[along]].sort((a, b) => a - b);
     if (this.index < low || this.index > high) return;

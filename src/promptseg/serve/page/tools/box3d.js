@@ -74,6 +74,6 @@ export class Box3dTool {
   draw(view, brush) {
     if (!this.ranges) return;
     const [z, y, x] = this.reached();
-    view.drawBox3d(brush, [x[0], y[0], z[0], x[1], y[1], z[1]], "z");
+    view.drawBox3d(brush, [x[0], y[0], z[0], x[1], y[1], z[1]]);
   }
 }

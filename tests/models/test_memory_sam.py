@@ -8,21 +8,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from scipy import ndimage
 
 from architectures import build_as
+from promptseg.assets.store import locate
 from promptseg.errors import ModelError
+from promptseg.geometry import Geometry
+from promptseg.image import Image
 from promptseg.inference.predictor import Predictor
 from promptseg.models.cards import CARDS
 from promptseg.models.checkpoint import build_network, identify, open_checkpoint, read_checkpoint
 from promptseg.models.families import family_named
 from promptseg.models.families.sam2.build import PLAIN
+from promptseg.models.families.sam2.memory_begin import begin_with, under_sam2_names
+from promptseg.models.families.sam2.memory_file import memory_alone
 from promptseg.models.families.sam2.memory_sam import MemorySam
 from promptseg.models.families.sam2.model import Sam2Model
 from promptseg.models.families.sam2.network import Features, Memory
 from promptseg.models.preprocess import Preprocessing
 from promptseg.models.protocol import SlicePrompt
+from promptseg.prompts import Box
 from promptseg.runtime.rewrite import FusedMemorySam
+from promptseg.segment.segmenter import Segmenter
 from runtime.small import tiny
 from small_memory_sam import SIZE, small_memory_sam, small_network
 
@@ -167,6 +175,47 @@ def test_its_file_is_known_by_structure_and_loaded_strictly(small: None, tmp_pat
         build_network(card, read_checkpoint(path), path)
 
 
-def test_without_a_file_it_says_that_there_is_none() -> None:
-    with pytest.raises(ModelError, match="a file with the weights of promptseg-memory"):
-        open_checkpoint("promptseg-memory")
+def test_the_memory_of_the_package_is_on_its_promptseg_lite() -> None:
+    _, _, lite = open_checkpoint("promptseg-lite")
+    card, file, tensors = open_checkpoint("promptseg-memory")
+    assert file.stat().st_size < 1e6
+    for name, value in under_sam2_names(lite).items():
+        torch.testing.assert_close(tensors[name], value, rtol=0, atol=0)
+    assert isinstance(build_network(card, tensors, file), MemorySam)
+    assert card.trained_on == CARDS["promptseg-lite"].trained_on
+
+
+def test_a_memory_alone_comes_back_with_its_base(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    _, _, lite = open_checkpoint("promptseg-lite")
+    whole = begin_with(MemorySam(), lite, torch.zeros(0, 256), torch.zeros(256)).state_dict()
+    path = tmp_path / "alone.safetensors"
+    save_file(memory_alone(whole), path)
+    again = read_checkpoint(path)
+    assert again.keys() == whole.keys()
+    for name, value in whole.items():
+        torch.testing.assert_close(again[name].float(), value.float(), rtol=1e-3, atol=1e-6)
+    other = {n: v + 1 if n.startswith("image_encoder.") else v for n, v in whole.items()}
+    with pytest.raises(ModelError, match="a memory on promptseg-lite, got one on other weights"):
+        memory_alone(other)
+
+
+def test_a_memory_made_on_another_encoder_is_refused(tmp_path: Path) -> None:
+    bundled = load_file(str(locate("promptseg-memory")))
+    path = tmp_path / "other.safetensors"
+    save_file({**bundled, "base_encoder_sha256": torch.zeros(32, dtype=torch.uint8)}, path)
+    with pytest.raises(ModelError, match="on those of another image encoder"):
+        open_checkpoint(f"promptseg-memory={path}")
+
+
+def test_the_memory_of_the_package_follows_a_thing_that_moves() -> None:
+    """A disc on a texture, fifteen frames from one box."""
+    rng = np.random.default_rng(0)
+    texture = 60 + 30 * ndimage.zoom(rng.random((24, 32)), 8, order=1)
+    y, x = np.mgrid[:192, :256]
+    discs = np.stack([np.hypot(y - 60 - 5 * k, x - 60 - 9 * k) < 22 for k in range(15)])
+    frames = np.where(discs, 200, texture).astype(np.uint8)
+    image = Image(frames, Geometry.pixels(frames.shape), "endoscopy", video=True)
+    segmenter = Segmenter(Predictor.load("promptseg-memory", "cpu", True, "eager"))
+    found = segmenter.segment(image, Box((38, 38, 82, 82), 0), window="minmax")["object"]
+    assert 2 * (found & discs).sum() / (found.sum() + discs.sum()) > 0.9

@@ -9,7 +9,7 @@ from promptseg.models.calibration import IouMap
 from promptseg.models.card import ModelCard, TrainedOn
 from promptseg.models.preprocess import Preprocessing
 
-__all__ = ["CARDS"]
+__all__ = ["CARDS", "LITE_SAW"]
 
 _SAM = "https://github.com/facebookresearch/segment-anything"
 _SAM_CITATION = "Kirillov et al., Segment anything, ICCV 2023"
@@ -22,11 +22,13 @@ _WEAK_OUTSIDE = "weak boundaries and low contrast, as it never saw medical image
 _BY_MASK: dict[str, Any] = {"propagate": "box+mask", "margin": 0.0, "margin_pixels": 0.0}
 
 _BUNDLED = Path(__file__).resolve().parents[3] / "assets" / "bundled"
-_LITE_SAW = TrainedOn(  # the training and validation part of the collection of recipes/lite
+LITE_SAW = TrainedOn(
     str(_BUNDLED / "promptseg_lite.trained_on.csv"),
     "3e9c452d11a1026d64f9babccbe9394eaf3cb6f0633f310a5162eb83305a0a5c",
     1396,
 )
+"""The training and validation part of the collection of recipes/lite, which all that comes with the
+package was trained on."""
 
 
 CARDS: tuple[ModelCard, ...] = (
@@ -74,7 +76,7 @@ CARDS: tuple[ModelCard, ...] = (
         citation="Zhang et al., arXiv:2306.14289 (2023)",
         low_quality=0.66,
         calibration=(IouMap("click", slope=0.917, shift=-0.35),),
-        trained_on=_LITE_SAW,
+        trained_on=LITE_SAW,
         **_BY_MASK,
         weak_at="one click on stained tissue, where it gives a nucleus and mobile-sam the gland; exact "
         "boxes on X-rays, where lite-medsam is better; one click on thin or scattered things",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from promptseg.models.card import ModelCard
+from promptseg.models.families.sam.cards import LITE_SAW
 from promptseg.models.preprocess import Preprocessing
 
 __all__ = ["CARDS"]
@@ -77,16 +78,18 @@ CARDS: tuple[ModelCard, ...] = (
         **{
             **_COMMON,
             "preprocessing": Preprocessing(512, "imagenet"),
-            "modalities": "as promptseg-lite, whose encoder and decoder it has; its memory as its file "
-            "was trained",
-            "source": "recipes/memory; weights are trained with it, none are published",
+            "modalities": "as promptseg-lite, whose encoder and decoder it has; its memory was trained "
+            "on videos of vocal folds, sarcomas in CT, MR and PET, and pictures made to move",
+            "source": "recipes/memory; NOTICE names the authors of the images",
+            "trained_on": LITE_SAW,
             "citation": "Zhang et al., MobileSAM, arXiv:2306.14289 (2023), with memory after Ravi et "
             "al., arXiv:2408.00714 (2024)",
         },
         name="promptseg-memory",
-        title="MobileSAM or promptseg-lite with a memory of objects, 512 pixels; a file you train",
+        title="promptseg-lite with a memory of objects, 512 pixels; in the package",
         build="memory-sam",
-        weights="",
-        weak_at="objects that leave the image, and several that look alike",
+        weights="promptseg-memory",
+        weak_at="objects that leave the image, several that look alike, and where a volume's object "
+        "ends",
     ),
 )

@@ -34,8 +34,10 @@ class Sam2Family:
         return any(name.startswith(_PARTS) for name in names)
 
     def clean(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """See `Family`."""
-        return dict(tensors)
+        """See `Family`; a memory alone gets the SAM that it was made on."""
+        from promptseg.models.families.sam2.memory_file import on_base
+
+        return on_base(tensors)
 
     def network(self, build: str) -> Sam2 | MemorySam:
         """See `Family`; `build` is a name of `promptseg.models.families.sam2.build`."""

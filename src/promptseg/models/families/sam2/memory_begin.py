@@ -7,12 +7,14 @@ attention brings them to what looks alike on the next frame, and the guess reads
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from promptseg.models.families.sam2.memory_sam import MemorySam
 
-__all__ = ["QUARTERS", "begin_with"]
+__all__ = ["QUARTERS", "begin_with", "under_sam2_names"]
 
 QUARTERS = 4
 """Channels that hold a mask: the quarters of a cell, row by row."""
@@ -41,9 +43,8 @@ def begin_with(
         mean: (C,) of features.
     """
     state = network.state_dict()
-    for name, tensor in sam.items():
-        part = next(part for part in _NAMES if name.startswith(part))
-        state[_NAMES[part] + name.removeprefix(part)].copy_(tensor)
+    for name, tensor in under_sam2_names(sam).items():
+        state[name].copy_(tensor)
     compared = slice(QUARTERS, QUARTERS + len(directions))
     state["narrow.0.weight"].zero_()[compared] = directions[..., None, None]
     state["narrow.0.bias"].zero_()[compared] = -directions @ mean
@@ -55,6 +56,12 @@ def begin_with(
     state["presence.weight"].fill_(1.0)
     state["presence.bias"].zero_()
     return network.eval()
+
+
+def under_sam2_names(sam: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors of a SAM under the names that SAM 2 gives to the same parts."""
+    parts = {name: next(part for part in _NAMES if name.startswith(part)) for name in sam}
+    return {_NAMES[parts[n]] + n.removeprefix(parts[n]): value for n, value in sam.items()}
 
 
 def _compare(state: dict[str, Tensor], layers: int) -> None:

@@ -389,14 +389,16 @@ class Rooms:
             raise AbsentError("a server with a folder", "none", "start it with --root FOLDER")
         return self.desk.folder
 
-    def _images(self, below: str = "") -> list[str]:
-        """All images below the root, by their paths."""
+    def _images(self, below: str = "", seen: set[Path] | None = None) -> list[str]:
+        """All images below the root, by their paths; each folder once, whatever links lead to it."""
         if self.desk.folder is None:
             return []
-        found = []
+        found, seen = [], set() if seen is None else seen
+        seen.add(self.desk.folder.inside(below))
         for entry in self.desk.folder.listing(below):
             if entry["kind"] == "folder":
-                found += self._images(entry["path"])
+                if self.desk.folder.inside(entry["path"]) not in seen:
+                    found += self._images(entry["path"], seen)
             elif (
                 entry["kind"] not in ("video", "slide")
                 and not entry["result"]

@@ -375,6 +375,14 @@ def test_a_mask_from_elsewhere_is_corrected_and_saved(session: Session, tmp_path
         session.put(np.zeros((2, 2, 2), bool))
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "\ud800", ""])
+def test_a_name_that_no_prompt_would_take_is_refused_at_once(session: Session, name: str) -> None:
+    with pytest.raises(PromptError, match="a name"):
+        session.new_object(name)
+    assert session.objects == []
+    assert session.new_object("ä / ..") == "ä / .."
+
+
 def test_what_is_not_spread_may_stay_as_it_is_and_names_may_change(session: Session) -> None:
     session.add(Box(BOX_A, 10, "a"), spread=False)
     with pytest.raises(PromptError, match="'a', which is still being propagated; wait, or cancel"):

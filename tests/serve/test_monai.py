@@ -122,6 +122,21 @@ def test_masks_keep_the_names_that_come_with_them(desk: Desk, root: Path, ending
     assert not [*root.rglob(".part-*")]
 
 
+def test_masks_are_called_after_their_image(desk: Desk, root: Path) -> None:
+    rooms, content = Rooms(desk), (root / "scan.nii.gz").read_bytes()
+    for name in ("case.1.nii.gz", "case.2.nii.gz"):
+        (root / name).write_bytes(content)
+    labels = [
+        rooms.keep_label(name, "x.nii.gz", content, {})["label"]
+        for name in ("case.2.nii.gz", "case.1.nii.gz", "case.1.nii.gz", "scan.nii.gz")
+    ]
+    assert labels == [
+        *("case.2.label.nii.gz", "case.1.label.nii.gz", "case.1.label-2.nii.gz"),
+        "scan.label.nii.gz",
+    ]
+    assert set(rooms.images()["objects"]) == {"case.1.nii.gz", "case.2.nii.gz", "scan.nii.gz"}
+
+
 def test_an_answer_that_lacks_its_other_slices_is_none(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

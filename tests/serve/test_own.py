@@ -339,6 +339,23 @@ def test_the_list_of_a_folder_with_states_and_notes(server: Running, root: Path)
     assert client.put("/api/images", path="nothing.nii.gz", state="done").status == 404
 
 
+def test_links_that_lead_round_in_circles_hide_nothing(server: Running, root: Path) -> None:
+    (root / "self").symlink_to(root / "self")
+    (root / "self.nii.gz").symlink_to(root / "self.nii.gz")
+    (root / "deep").mkdir()
+    (root / "deep" / "up").symlink_to(root)
+    (root / "deep" / "other.nii.gz").write_bytes((root / "scan.nii.gz").read_bytes())
+    (root / "again").symlink_to(root / "deep")
+    answer = server.client.get("/api/images")
+    assert answer.status == 200
+    assert [e["name"] for e in answer.json["entries"]] == ["again", "deep", "scan.nii.gz"]
+    assert server.client.post("/api/sessions", path="self.nii.gz").status == 404
+    assert server.client.get("/info/").json["datastore"]["total"] == 2, "each once"
+    assert set(server.client.get("/datastore/").json["objects"]) == {
+        *("scan.nii.gz", "again/other.nii.gz"),
+    }
+
+
 def test_a_second_window_is_refused_or_takes_over(server: Running) -> None:
     client = server.client
     at = client.open()

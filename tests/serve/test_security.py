@@ -110,6 +110,7 @@ def test_every_answer_forbids_scripts_from_elsewhere_and_guessing(server: Runnin
 def test_the_page_shows_no_other_file(server: Running) -> None:
     for path in ("/../run.py", "/..%2frun.py", "/%2e%2e/run.py", "//etc/passwd", "/index.html%00"):
         assert server.client.get(path).status == 404, path
+    assert server.client.get(f"/{'a' * 300}.js").status == 404, "no file is called so"
 
 
 @pytest.fixture

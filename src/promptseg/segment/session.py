@@ -17,6 +17,7 @@ from promptseg.formats.zipping import Deflated
 from promptseg.geometry import Axis, Geometry
 from promptseg.image import Image, Segment
 from promptseg.inference.embedded import EmbeddedImage
+from promptseg.parsing import name_fault
 from promptseg.prompts import Mask, PlacedPrompt, Prompt, Text, place
 from promptseg.result import Result
 from promptseg.segment.multimask import MaskCandidate, multimask_output
@@ -165,13 +166,15 @@ class Session(PromptVerbs):
         """Add an object and make it the current one; returns its name.
 
         Raises:
-            PromptError: another object has that name.
+            PromptError: another object has that name, or no file could hold it.
         """
         taken = self.step.objects
         if name is None:
             name = next(n for k in range(1, len(taken) + 2) if (n := f"object {k}") not in taken)
         if not name or name in taken:
             raise PromptError("a name no object has yet", repr(name), "choose another name")
+        if fault := name_fault(name):
+            raise PromptError("a name that a file can hold", fault, "choose another name")
         self._do(f"new {name}", {**taken, name: None}, {**self.step.prompts, name: ()}, name)
         return name
 

@@ -95,7 +95,7 @@ class Folder:
         if not path.exists():
             raise AbsentError("an image in the folder that is served", repr(name[:200]))
         parts = files_below(path) if path.is_dir() else list(belonging_to(path))
-        if not all(self._holds(part.resolve()) for part in parts):
+        if not all(self._leads_inside(part) for part in parts):
             raise AbsentError(
                 "an image whose files lie in the folder that is served", repr(name[:200])
             )
@@ -130,7 +130,7 @@ class Folder:
             raise AbsentError("a folder in the folder that is served", repr(name[:200]))
         entries = []
         for path in sorted(folder.iterdir(), key=lambda p: p.name.lower()):
-            if path.name.startswith(".") or not self._holds(path.resolve()):
+            if path.name.startswith(".") or not self._leads_inside(path):
                 continue
             kind = _kind(path)
             if kind is None:
@@ -248,6 +248,13 @@ class Folder:
         """The folder of ours for an image: its name there tells nobody what it is called."""
         clean = "/".join(part for part in name.split("/") if part not in ("", "."))
         return self.root / _OWN / hashlib.sha256(clean.encode("utf-8", "replace")).hexdigest()[:24]
+
+    def _leads_inside(self, path: Path) -> bool:
+        """Whether a path leads to a place below the root; a link to itself leads nowhere."""
+        try:
+            return self._holds(path.resolve())
+        except (OSError, RuntimeError):  # the latter for loops, up to Python 3.12
+            return False
 
     def _holds(self, path: Path) -> bool:
         return path == self.root or self.root in path.parents

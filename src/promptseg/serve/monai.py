@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.errors import InputError, NoSpaceError, OutputError, PromptError
-from promptseg.formats import read
+from promptseg.formats import format_by_suffix, read
 from promptseg.formats.dicomweb.address import is_uid
-from promptseg.formats.files import atomic_path
+from promptseg.formats.files import atomic_path, beside
 from promptseg.formats.masks import read_masks
 from promptseg.image import Image
 from promptseg.prompts import Box, Box3D, Points, Prompt
@@ -389,14 +389,16 @@ class Rooms:
             raise AbsentError("a server with a folder", "none", "start it with --root FOLDER")
         return self.desk.folder
 
-    def _images(self, below: str = "") -> list[str]:
-        """All images below the root, by their paths."""
+    def _images(self, below: str = "", seen: set[Path] | None = None) -> list[str]:
+        """All images below the root, by their paths; each folder once, whatever links lead to it."""
         if self.desk.folder is None:
             return []
-        found = []
+        found, seen = [], set() if seen is None else seen
+        seen.add(self.desk.folder.inside(below))
         for entry in self.desk.folder.listing(below):
             if entry["kind"] == "folder":
-                found += self._images(entry["path"])
+                if self.desk.folder.inside(entry["path"]) not in seen:
+                    found += self._images(entry["path"], seen)
             elif (
                 entry["kind"] not in ("video", "slide")
                 and not entry["result"]
@@ -453,7 +455,8 @@ def _saved(result: Result, path: Path) -> bool:
 
 def _free(image: Path, ending: str, folder: Folder) -> Path:
     """A name beside an image that nothing has."""
-    stem = image.name.split(".")[0]
+    known = image.is_file() and format_by_suffix(image)
+    stem = beside(image, "").name if known else image.name  # dots may be part of a name
     for number in range(1, 10_000):
         path = image.with_name(f"{stem}.label{'' if number == 1 else f'-{number}'}{ending}")
         if not path.exists():

@@ -146,6 +146,14 @@ async def _page(request: Request) -> Response:
     path = PAGE.joinpath(*parts)
     kind = _TYPES.get(path.suffix)
     wrong = any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts)
-    if wrong or kind is None or not path.is_file():
+    if wrong or kind is None or not _is_file(path):
         raise AbsentError("a page of this server", repr(name[:100]))
     return FileResponse(path, media_type=kind, headers={"Cache-Control": "no-cache"})
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that is too long for one cannot be asked for."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

@@ -451,6 +451,8 @@ def test_tracking_that_was_cut_off_goes_on(root: Path, monkeypatch: pytest.Monke
         client.post(f"{at}/track")
         time.sleep(1)
         monkeypatch.setattr(video_work.Tracking, "go", real)
+        (work,) = (work for guests in desk.guests for work in guests.works)
+        work.right.release()  # as the system does for a process that is killed
     again = desk_on(root)
     with running(again) as second:
         client = second.client

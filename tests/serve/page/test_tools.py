@@ -320,6 +320,33 @@ def test_done_opens_the_next_image(driver: Driver) -> None:
     assert "done" in first.inner_text()
 
 
+def test_done_waits_for_the_last_answer(driver: Driver) -> None:
+    """An image that is closed before its slices are answered would be done with one slice."""
+    page = driver.page
+    driver.open("scan.nii.gz")
+    driver.scroll("z", 10)
+    order: list[str] = []
+
+    def slow(route: Any) -> None:
+        page.wait_for_timeout(700)
+        order.append("prompts")
+        route.continue_()
+
+    def note(request: Any) -> None:
+        if request.method in ("PUT", "PATCH", "POST") and '"done"' in (request.post_data or ""):
+            order.append("done")
+
+    page.route("**/prompts", slow)
+    page.on("request", note)
+    driver.press("b")
+    driver.drag(driver.places("z"), (4, 12), (20, 28))
+    driver.press("Control+Enter")
+    driver.press("Control+Enter")
+    page.wait_for_selector("#images .entry[title='scan.nii.gz']:has-text('done')")
+    driver.settle()
+    assert order == ["prompts", "done"]
+
+
 def test_two_windows_on_one_image(driver: Driver, chromium: Any, served: Served) -> None:
     """The second one asks, and takes over; the first one is told and can come back."""
     boxed(driver)

@@ -70,6 +70,20 @@ export class Case extends Opened {
     return this.waiting > 0;
   }
 
+  /** Resolves once everything asked is answered, on the other slices too, or the session has ended. */
+  settled() {
+    const isOver = () => !this.busy && !this.state.following.length;
+    if (isOver()) return Promise.resolve();
+    return new Promise((resolve) => {
+      const look = (event) => {
+        if (event.type !== "ended" && !isOver()) return;
+        for (const type of ["change", "ended"]) this.removeEventListener(type, look);
+        resolve();
+      };
+      for (const type of ["change", "ended"]) this.addEventListener(type, look);
+    });
+  }
+
   /** A whole slice of an object as the server has answered it so far, rows by rows. */
   sliceOf(name, axis, index) {
     const { rows, columns } = this.plane(axis);

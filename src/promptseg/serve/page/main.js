@@ -24,6 +24,7 @@ class App {
   constructor(info) {
     this.info = info;
     this.case = null;
+    this.finishing = undefined; // path of the image that is about to be marked as done
     this.tell = tell;
     this.inside = true;
     this.spread = true;
@@ -256,10 +257,19 @@ class App {
     this.panels.preset(number);
   }
 
-  /** Mark the image as done and open the next one. */
+  /** Mark the image as done and open the next one; not before its last answer, on all slices, is there. */
   async done() {
-    await this.images.remember({ state: "done" });
-    await this.images.next();
+    const { case: work, path } = this;
+    if (this.finishing === path) return; // asked before, and still waited for
+    this.finishing = path;
+    try {
+      await work?.settled();
+      if (this.case !== work || this.path !== path) return; // another image was opened meanwhile
+      await this.images.remember({ state: "done" });
+      await this.images.next();
+    } finally {
+      if (this.finishing === path) this.finishing = undefined;
+    }
   }
 }
 

@@ -31,6 +31,7 @@ __all__ = [
     "UnusableError",
     "damaged_as",
     "did_you_mean",
+    "interruption_behind",
     "is_fault",
 ]
 
@@ -222,6 +223,28 @@ class OutputError(PromptsegError):
 
 class InterruptedRunError(KeyboardInterrupt):
     """An interruption (Ctrl-C) of a run that the same command takes up where it was."""
+
+
+def interruption_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """Return the interruption that an error came of, or None.
+
+    What was at work when Ctrl-C came may complain while it is left, as a ZIP file does that was being
+    written: that hides the interruption.
+
+    Examples:
+        >>> try:
+        ...     try:
+        ...         raise KeyboardInterrupt
+        ...     finally:
+        ...         raise ValueError("closed while it was written")
+        ... except ValueError as error:
+        ...     interruption_behind(error)
+        KeyboardInterrupt()
+    """
+    behind = error.__context__
+    while behind is not None and not isinstance(behind, KeyboardInterrupt):
+        behind = behind.__context__
+    return behind
 
 
 class NoSpaceError(OutputError):

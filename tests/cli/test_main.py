@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,22 @@ def test_an_interrupted_verb_says_whether_it_can_be_taken_up(
     monkeypatch.setattr(f"promptseg.cli.{words[0]}.run", stop)
     assert main(words) == 130
     assert capsys.readouterr().err == f"interrupted{more}\n"
+
+
+def test_an_interruption_while_a_zip_file_is_written_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file complains that it is closed too early, which hides what came."""
+
+    def stop(_: list[str]) -> int:
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            handle = archive.open("a", "w")
+            handle.write(b"half of it")
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("promptseg.cli.info.run", stop)
+    assert main(["info"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 @pytest.mark.parametrize("code", ["import promptseg", "import promptseg.cli.main"])

@@ -26,7 +26,13 @@ from conformance.bright_memory import bright_memory
 from fakes import BrightPredictor
 from formats.video_makers import write_video
 from promptseg.cli.main import main
-from promptseg.errors import InputError, ModelError, OutputError, PromptError
+from promptseg.errors import (
+    InputError,
+    InterruptedRunError,
+    ModelError,
+    OutputError,
+    PromptError,
+)
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs.video import job as video_job
 from promptseg.jobs.video import segment_video
@@ -300,6 +306,29 @@ predictor.model.encode = slowly
 video_job.load_prompted = lambda job: Segmenter(predictor)
 sys.exit(main(sys.argv[1:]))
 """
+
+
+def test_a_run_interrupted_while_a_part_is_written_goes_on(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(propagate, "_FRAMES_A_PART", 4)
+    segment_video(job_of(clip, tmp_path / "whole"))
+    save, saved = np.savez, []
+
+    def interrupted(content: Any, **arrays: Any) -> None:
+        saved.append(content)
+        if len(saved) == 5:
+            with zipfile.ZipFile(content, "w") as archive:
+                archive.open("a", "w").write(b"half of it")
+                raise KeyboardInterrupt
+        save(content, **arrays)
+
+    monkeypatch.setattr(np, "savez", interrupted)
+    with pytest.raises(InterruptedRunError):
+        segment_video(job_of(clip, tmp_path / "out"))
+    segment_video(job_of(clip, tmp_path / "out"))
+    for name in ("masks.zip", "areas.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 @pytest.mark.slow

@@ -15,7 +15,12 @@ from importlib import import_module
 from typing import TextIO
 
 from promptseg._version import __version__
-from promptseg.errors import InterruptedRunError, PromptsegError, did_you_mean
+from promptseg.errors import (
+    InterruptedRunError,
+    PromptsegError,
+    did_you_mean,
+    interruption_behind,
+)
 from promptseg.names import for_terminal
 
 __all__ = ["VERBS", "main"]
@@ -105,11 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {for_terminal(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
-        goes_on = verb in _GO_ON and "--overwrite" not in argv
-        goes_on = goes_on or isinstance(stop, InterruptedRunError)
-        more = "; the same command goes on from here" if goes_on else ""
-        print(f"interrupted{more}", file=sys.stderr)
-        return 130
+        return _interrupted(stop, verb, argv)
     except BrokenPipeError as error:
         if _is_read(sys.stdout):  # a process or a machine that this one talks to has gone
             return _fault(error)
@@ -118,7 +119,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # the option parser: 0 after --help, 2 for wrong options
         return stop.code if isinstance(stop.code, int) else 2
     except Exception as error:
+        if (stop := interruption_behind(error)) is not None:
+            return _interrupted(stop, verb, argv)
         return _fault(error)
+
+
+def _interrupted(stop: KeyboardInterrupt, verb: str, argv: Sequence[str]) -> int:
+    """Say that a run was interrupted, and whether it can go on; returns the exit code."""
+    goes_on = verb in _GO_ON and "--overwrite" not in argv
+    goes_on = goes_on or isinstance(stop, InterruptedRunError)
+    more = "; the same command goes on from here" if goes_on else ""
+    print(f"interrupted{more}", file=sys.stderr)
+    return 130
 
 
 def _fault(error: Exception) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import InterruptedRunError, OutputError
+from promptseg.errors import InterruptedRunError, OutputError, interruption_behind
 from promptseg.formats.files import atomic_path
 from promptseg.formats.own_folder import OwnFolder
 from promptseg.segment.video.masks import FrameMasks
@@ -105,8 +105,9 @@ class Parts:
         """
         try:
             yield
-        except KeyboardInterrupt:
-            if self.count:
+        except (KeyboardInterrupt, Exception) as error:
+            is_interruption = isinstance(error, KeyboardInterrupt) or interruption_behind(error)
+            if self.count and is_interruption:
                 raise InterruptedRunError from None
             raise
 

@@ -119,8 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # the option parser: 0 after --help, 2 for wrong options
         return stop.code if isinstance(stop.code, int) else 2
     except Exception as error:
-        if (stop := interruption_behind(error)) is not None:
-            return _interrupted(stop, verb, argv)
+        if (behind := interruption_behind(error)) is not None:
+            return _interrupted(behind, verb, argv)
         return _fault(error)
 
 

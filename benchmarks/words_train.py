@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from promptseg.models.base_weights import base_tensors, encoder_sha256
 from promptseg.models.checkpoint import read_checkpoint
 from promptseg.models.families.words.concepts import CONCEPTS
-from promptseg.models.families.words.file import base_tensors, encoder_sha256, head_tensors
+from promptseg.models.families.words.file import head_tensors
 from promptseg.models.families.words.network import HEAD, About, WordsHead
 from promptseg.models.families.words.vocabulary import Vocabulary
 from promptseg.progress import step_progress

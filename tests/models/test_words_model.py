@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from promptseg.errors import ModelError, PromptError, UnsupportedPromptError
 from promptseg.inference.predictor import Predictor
+from promptseg.models.base_weights import base_tensors, encoder_sha256
 from promptseg.models.cards import CARDS
 from promptseg.models.checkpoint import identify, open_checkpoint, read_checkpoint
-from promptseg.models.families.words.file import base_tensors, encoder_sha256, head_tensors
+from promptseg.models.families.words.file import head_tensors
 from promptseg.models.families.words.model import WordsModel
 from promptseg.models.families.words.network import STATE, About, WordsHead
 from promptseg.models.families.words.objects import boxes_of, objects_of

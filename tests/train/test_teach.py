@@ -18,8 +18,8 @@ from promptseg.datasets.manifest import ManifestRow, read_manifest, write_manife
 from promptseg.errors import InputError, ModelError, OutputError
 from promptseg.inference.predictor import Predictor
 from promptseg.jobs import teach as job
+from promptseg.models.base_weights import base_tensors, encoder_sha256
 from promptseg.models.cards import CARDS
-from promptseg.models.families.words.file import base_tensors, encoder_sha256
 from promptseg.models.families.words.model import WordsModel
 from promptseg.models.families.words.network import About, WordsHead
 from promptseg.models.families.words.vocabulary import Concept, Vocabulary

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.datasets.classes import Classes
-from promptseg.datasets.files import files_of
 from promptseg.datasets.listing import Missing
 from promptseg.errors import damaged_as
+from promptseg.formats.detached import files_of
 from promptseg.image import Image, Kind, Segmentation
 
 __all__ = ["CaseFiles", "Dataset"]

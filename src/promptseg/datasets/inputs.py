@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.datasets.dataset import CaseFiles
-from promptseg.datasets.files import files_of
+from promptseg.formats.detached import files_of
 
 __all__ = ["FileFacts", "facts_of_case", "facts_of_files", "facts_of_paths"]
 

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["HEADER_BYTES", "belonging_to", "data_file"]
+from promptseg.formats.files import files_below
+
+__all__ = ["HEADER_BYTES", "belonging_to", "data_file", "files_of"]
 
 HEADER_BYTES = 1 << 16
 """Where a header has to end; a longer one could hide what it points to."""
@@ -27,6 +29,13 @@ def data_file(header: bytes) -> str | None:
     """
     match = _DATA_FILE.search(header)
     return None if match is None else match[1].strip().decode("utf-8", "replace")
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return a file and those it needs, or all files of a folder; missing ones are left out."""
+    if path.is_dir():
+        return files_below(path)
+    return [each for each in (path, *belonging_to(path)) if each.is_file()]
 
 
 def belonging_to(path: Path) -> Iterator[Path]:

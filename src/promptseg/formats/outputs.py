@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
 from promptseg.errors import OutputError
 from promptseg.formats.begun import Begun
-from promptseg.formats.detached import belonging_to
-from promptseg.formats.files import beside, check_output, files_below, provenance_path
+from promptseg.formats.detached import files_of
+from promptseg.formats.files import beside, check_output, provenance_path
 from promptseg.leftovers import clean
 
 __all__ = ["Reads", "check_outputs"]
@@ -40,7 +40,7 @@ class Reads:
     @cached_property
     def _keys(self) -> set[_Key]:
         """Device and number of every file; looked up only where an output is there already."""
-        files = (file for path in self.paths for file in _files_of(path))
+        files = (file for path in self.paths for file in files_of(path))
         return {key for file in files if (key := _key(file)) is not None}
 
 
@@ -71,15 +71,6 @@ def check_outputs(
             raise OutputError(
                 "outputs that are not inputs too", f"{path}, which is read", "choose another name"
             )
-
-
-def _files_of(path: Path) -> Iterator[Path]:
-    """A file and those it cannot be read without, or all files of a folder."""
-    if path.is_dir():
-        yield from files_below(path)
-        return
-    yield path
-    yield from belonging_to(path)
 
 
 def _key(path: Path) -> _Key | None:

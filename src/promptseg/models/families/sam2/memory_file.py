@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from promptseg.errors import ModelError
+from promptseg.models.base_weights import base_tensors, encoder_sha256
 from promptseg.models.families.sam2.memory_begin import under_sam2_names
-from promptseg.models.families.words.file import base_tensors, encoder_sha256
 
 __all__ = ["BASE", "memory_alone", "on_base"]
 

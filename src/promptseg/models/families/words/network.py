@@ -28,7 +28,7 @@ class About(NamedTuple):
     Attributes:
         vocabulary: the words of its rows.
         base: the model whose embeddings it was trained on.
-        encoder_sha256: of that model's image encoder; see `promptseg.models.families.words.file`.
+        encoder_sha256: of that model's image encoder; see `promptseg.models.base_weights`.
     """
 
     vocabulary: Vocabulary
